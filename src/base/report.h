@@ -1,0 +1,48 @@
+/*
+ * report.h -- the one table from PgeStatus to SQLSTATE, and our error codes.
+ *
+ * Server only.  Class KE is ours: 08 makes connection pools drop healthy
+ * connections, 42501 would mix SQL's rights with a KMS's, XX reads as a broken
+ * server.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_BASE_REPORT_H
+#define PGE_BASE_REPORT_H
+
+#include "postgres.h"
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+#define PGE_ERRCODE_NOT_AUTHENTIC		MAKE_SQLSTATE('K','E','0','0','1')
+#define PGE_ERRCODE_MALFORMED			MAKE_SQLSTATE('K','E','0','0','2')
+#define PGE_ERRCODE_UNKNOWN_DEK			MAKE_SQLSTATE('K','E','0','0','3')
+#define PGE_ERRCODE_KEY_DISABLED		MAKE_SQLSTATE('K','E','0','0','4')
+#define PGE_ERRCODE_KEY_DESTROYED		MAKE_SQLSTATE('K','E','0','0','5')
+#define PGE_ERRCODE_AGENT_UNREACHABLE	MAKE_SQLSTATE('K','E','0','0','6')
+#define PGE_ERRCODE_SERVICE_UNAVAILABLE MAKE_SQLSTATE('K','E','0','0','7')
+#define PGE_ERRCODE_THROTTLED			MAKE_SQLSTATE('K','E','0','0','8')
+#define PGE_ERRCODE_UNAUTHENTICATED		MAKE_SQLSTATE('K','E','0','0','9')
+#define PGE_ERRCODE_KEK_UNUSABLE		MAKE_SQLSTATE('K','E','0','1','1')
+#define PGE_ERRCODE_KEK_NOT_FOUND		MAKE_SQLSTATE('K','E','0','1','2')
+#define PGE_ERRCODE_WRAPPING_DAMAGED	MAKE_SQLSTATE('K','E','0','1','3')
+#define PGE_ERRCODE_NOT_PRELOADED		MAKE_SQLSTATE('K','E','0','1','5')
+#define PGE_ERRCODE_COMPROMISED			MAKE_SQLSTATE('K','E','0','1','6')
+
+extern int	pge_status_sqlstate(PgeStatus status);
+
+/* A hint that says what to do next, or NULL. */
+extern const char *pge_status_hint(PgeStatus status);
+
+/*
+ * ereport(ERROR): "what" is the message in the user's words ("could not unwrap
+ * data key 7 of key \"acme\""), detail (may be empty) a fact from the agent.
+ */
+extern void pge_report_error(PgeStatus status, const char *what,
+							 PgeBytes detail) pg_attribute_noreturn();
+
+/* KE015 with the line to add, unless the library was preloaded. */
+extern void pge_require_preloaded(void);
+
+#endif							/* PGE_BASE_REPORT_H */

@@ -1,0 +1,47 @@
+/*
+ * control.h -- what all processes share and may be seen: the epoch, counters,
+ * who is alive.  Main shared memory; no key bytes.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_CACHE_CONTROL_H
+#define PGE_CACHE_CONTROL_H
+
+#include "postgres.h"
+
+#include "port/atomics.h"
+
+typedef struct PgeControl
+{
+	/*
+	 * W, the revocation epoch: low half E, +1 by every commit that changed one
+	 * of our tables; high half F, +1 by every flush.  Alone on its cache line:
+	 * every value of every backend loads it.
+	 */
+	pg_atomic_uint64 epoch;
+	char		pad[PG_CACHE_LINE_SIZE - sizeof(pg_atomic_uint64)];
+
+	pg_atomic_uint32 clock_hand;	/* of dek_cache.c */
+	pg_atomic_uint32 keeper_pid;	/* 0: not running */
+	pg_atomic_uint32 agent_pid; /* 0: not running */
+	pg_atomic_uint32 agent_ready;	/* READY was heard from this agent */
+	pg_atomic_uint64 agent_starts;
+	pg_atomic_uint64 unwraps;	/* DEKs that the agent unwrapped for this node */
+	pg_atomic_uint32 context_holders;	/* backends that hold ready contexts */
+} PgeControl;
+
+/* NULL when not preloaded. */
+extern PgeControl *pge_control(void);
+
+/* Called by pg_envelope.c's hooks. */
+extern Size pge_control_shmem_size(void);
+extern void pge_control_shmem_startup(void);	/* also wipes the secret region */
+
+#define PGE_EPOCH_STATE_BUMP	UINT64CONST(1)
+#define PGE_EPOCH_FLUSH_BUMP	(UINT64CONST(1) << 32)
+#define PGE_EPOCH_FLUSH(w)		((uint32) ((w) >> 32))
+
+/* Milliseconds of CLOCK_BOOTTIME: suspend counts, nobody can turn it back. */
+extern uint64 pge_now_ms(void);
+
+#endif							/* PGE_CACHE_CONTROL_H */

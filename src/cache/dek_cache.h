@@ -1,0 +1,61 @@
+/*
+ * dek_cache.h -- slots of unwrapped DEKs in the secret region.
+ *
+ * Steps R4, R7, R8, D3, F1-F3 and X1 of test/model/protocol.md.  No lock: each
+ * slot is a seqlock whose writer wins it by compare-and-swap; nobody ever waits
+ * for a slot that is being written.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_CACHE_DEK_CACHE_H
+#define PGE_CACHE_DEK_CACHE_H
+
+#include "postgres.h"
+
+#include "base/secret.h"
+
+/* Unchanged by a rewrap, so rotating a KEK empties no cache. */
+typedef struct DekCacheTag
+{
+	Oid			database;
+	uint32		dek_id;
+	uint8		check_value[PGE_CHECK_VALUE_LEN];
+} DekCacheTag;
+
+/* Where a ready context's DEK came from; slot < 0: private to this backend. */
+typedef struct DekCacheRef
+{
+	int			slot;
+	uint64		generation;
+	uint32		flush;			/* F its request carried */
+	uint64		deadline_ms;
+} DekCacheRef;
+
+extern Size pge_dek_cache_size(int nslots);
+
+/* R4: copies a readable, unexpired slot of this tag and flush. */
+extern bool pge_dek_cache_get(const DekCacheTag *tag, uint32 flush,
+							  PgeSecret *dek, DekCacheRef *ref);
+
+/* R3: may a context made from ref still be used? */
+extern bool pge_dek_cache_ref_valid(const DekCacheRef *ref, uint32 flush);
+
+/*
+ * R7, R8: publishes under the epoch "w" that the row was read under.  On false
+ * the DEK stays private (ref->slot = -1); nothing of it is left in a slot.
+ */
+extern bool pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
+							  uint64 w, uint64 deadline_ms, DekCacheRef *ref);
+
+/* D3: wipes every slot of this DEK (all databases' tags are distinct). */
+extern void pge_dek_cache_wipe_dek(Oid database, uint32 dek_id);
+
+/* F1-F3. */
+extern void pge_dek_cache_flush(void);
+
+/* X1: the keeper's tick; returns how many slots were wiped. */
+extern int	pge_dek_cache_expire(void);
+
+extern int	pge_dek_cache_used(void);
+
+#endif							/* PGE_CACHE_DEK_CACHE_H */

@@ -1,0 +1,59 @@
+/*
+ * client.h -- the backend's end of the agent's socket.
+ *
+ * One connection per request group: pge_client_call opens, proves, asks, waits
+ * and closes (or keeps the connection for the next call of this transaction if
+ * the last one ended well; transaction end, error and exit close it).  Every
+ * wait is interruptible and ends at pg_envelope.kms_timeout; closing the socket
+ * is the cancel.  Lost connections are made again and idempotent requests sent
+ * again until the deadline: an agent that restarts is a state to wait through.
+ * CREATE_KEK and ROTATE_KEK are never sent twice.
+ *
+ * Never call it with an LWLock or spinlock held, in a critical section, or in a
+ * commit, abort or exit callback: asserted.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_CLIENT_CLIENT_H
+#define PGE_CLIENT_CLIENT_H
+
+#include "postgres.h"
+
+#include "format/frame.h"
+
+/*
+ * Asks and waits.  *request's ticket and flush 0 are filled in; request->flush
+ * is sent as given.  The answer's spans point into memory of this module that
+ * is wiped by the next call, pge_client_done() or any kind of transaction end.
+ *
+ * Returns answer->status; does not ereport for what the agent answers, so the
+ * caller decides between a row and an error (base/report.h).  A deadline or an
+ * agent that is down is PGE_AGENT_UNREACHABLE with answer->detail set.  Query
+ * cancel and termination do throw.
+ */
+extern PgeStatus pge_client_call(PgeFrame *request, PgeFrame *answer);
+
+/* Wipes what the last answer left. */
+extern void pge_client_done(void);
+
+/*
+ * Pipelining, for rewrap and prewarm: at most "window" requests are under way.
+ *	begin -> { submit while can_submit; next } ... -> end
+ * Tickets come back in request->ticket; answers in the order they finish.
+ */
+typedef struct PgeClientPipe PgeClientPipe;
+
+extern PgeClientPipe *pge_client_pipe_begin(int window);
+extern bool pge_client_pipe_can_submit(const PgeClientPipe *pipe);
+extern void pge_client_pipe_submit(PgeClientPipe *pipe, PgeFrame *request);
+extern int	pge_client_pipe_pending(const PgeClientPipe *pipe);
+
+/* One answer; answer->ticket says whose.  After the deadline of the oldest
+ * request each pending one is answered with PGE_AGENT_UNREACHABLE. */
+extern void pge_client_pipe_next(PgeClientPipe *pipe, PgeFrame *answer);
+extern void pge_client_pipe_end(PgeClientPipe *pipe);
+
+/* Every kind of transaction end and process exit. */
+extern void pge_client_reset(void);
+
+#endif							/* PGE_CLIENT_CLIENT_H */

@@ -1,0 +1,25 @@
+/*
+ * random.h -- random bytes.
+ *
+ * Pure.  Keys, uuids, tickets and dek_ids come straight from getrandom(2).
+ * Nonces come from a pool per process, because one getrandom per value costs
+ * more than the cipher: filled lazily after fork (checked by pid), growing from
+ * 64 bytes to 4 KiB, each byte given once and wiped, dropped at transaction end.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_CRYPTO_RANDOM_H
+#define PGE_CRYPTO_RANDOM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+extern PgeStatus pge_random_bytes(void *out, size_t len);
+
+/* Not for keys. */
+extern PgeStatus pge_random_nonce(uint8_t *out, size_t len);
+extern void pge_random_drop_pool(void);
+
+#endif							/* PGE_CRYPTO_RANDOM_H */
