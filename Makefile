@@ -2,15 +2,43 @@
 #
 #   make                     build both
 #   sudo make install        install them into the server of $(PG_CONFIG)
-#   make check               the whole test suite, on a throwaway cluster
+#   make check               the whole test suite, on throwaway clusters
 #   make installcheck        the SQL tests against a running server
 #   make lint                the rules that a compiler does not know
+#   make unit, asan, fuzz    the tests of the pure rooms alone
+
+# The doors need neither a server's headers nor a compiler to open: they get
+# what is missing themselves.  PGXS has recipes for some of their names, so it
+# stays out when one is asked for; other goals beside them get a make of their own.
+DOORS = check installcheck lint unit asan fuzz
+PG_CONFIG ?= pg_config
+
+ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
+
+.PHONY: $(MAKECMDGOALS)
+.NOTPARALLEL:
+
+check:
+	@test/run.sh
+installcheck:
+	@PG_CONFIG='$(PG_CONFIG)' test/tools/installcheck.sh
+lint:
+	@test/lint/run.sh
+unit:
+	@$(MAKE) --no-print-directory -C test/unit check
+asan:
+	@$(MAKE) --no-print-directory -C test/unit asan
+fuzz:
+	@$(MAKE) --no-print-directory -C test/fuzz check
+
+$(filter-out $(DOORS),$(MAKECMDGOALS)):
+	@$(MAKE) --no-print-directory $@
+
+else
 
 EXTENSION = pg_envelope
 MODULE_big = pg_envelope
 DATA = $(wildcard pg_envelope--*.sql)
-REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
-REGRESS_OPTS = --inputdir=. --load-extension=pg_envelope
 
 # The pure rooms: the C library and OpenSSL only.  Shared by library, agent,
 # unit tests and fuzzers; compiled for the latter without the server's headers.
@@ -24,16 +52,23 @@ AGENT_OBJS = $(patsubst src/%.c,build/agent/%.o,$(AGENT_SRCS) $(PURE_SRCS))
 
 WARNINGS = -Wall -Wextra -Werror -Wno-declaration-after-statement
 HARDENING = -fstack-protector-strong -fstack-clash-protection -fno-strict-aliasing
+# The server's own flags are gcc's when gcc built it.
+ifneq ($(findstring clang,$(CC)),)
+WARNINGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument
+endif
 PG_CPPFLAGS = -Isrc $(TEST_CPPFLAGS)
 PG_CFLAGS = $(WARNINGS) $(HARDENING)
 SHLIB_LINK = -lcrypto -Wl,--version-script=src/exports.map -Wl,-z,relro,-z,now,-z,noexecstack
 EXTRA_CLEAN = build pg_envelope_agent
+NO_INSTALLCHECK = 1
 
-PG_CONFIG ?= pg_config
 # No bitcode: a copy of the cryptography that the JIT could compile differently
 # would escape the tests of its wipes (PostgreSQL's own switch).
 override with_llvm = no
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq ($(wildcard $(PGXS)),)
+$(error PostgreSQL's headers for extensions are not here: install postgresql-server-dev-15, or name another server's pg_config with PG_CONFIG=...)
+endif
 include $(PGXS)
 # Headers of the server and of the system are not ours to warn about.
 override CPPFLAGS := $(patsubst -I/%,-isystem /%,$(CPPFLAGS))
@@ -68,6 +103,4 @@ uninstall-agent:
 
 .PHONY: install-agent uninstall-agent
 
-check:
-	./test/run.sh
-.PHONY: check
+endif

@@ -1,21 +1,112 @@
 #!/usr/bin/env bash
-# The whole test suite on throwaway clusters; closing line "N passed, N failed".
+# "make check": prepares a place for the suites (test/suites.sh) and tidies up
+# after them.
+#
+# Everything happens in a private directory, on a copy of the tree and of the
+# server, as an unprivileged user: the checkout may be unreadable for that user,
+# and no system directory, running server or home directory is touched (but for
+# the Debian packages that are missing, and build/check, where the logs go).
+#
+# SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
-top=$(cd "$(dirname "$0")/.." && pwd); cd "$top"
-if ! [ -x /usr/lib/postgresql/15/bin/postgres ] || ! [ -f /usr/include/curl/curl.h ] && ! ls /usr/include/*/curl/curl.h >/dev/null 2>&1; then
-	mkdir -p /etc/postgresql-common/createcluster.d
-	echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/pg_envelope.conf
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-15 postgresql-server-dev-15 libcurl4-openssl-dev libssl-dev gcc make >/dev/null
-fi
-dir=$(mktemp -d /tmp/pg_envelope_check.XXXXXX)
-trap 'test/tools/scratch.sh stop "$dir" >/dev/null 2>&1; rm -rf "$dir"' EXIT
-chmod 755 "$dir"
-make -s
-test/tools/scratch.sh start "$dir"
-if /usr/lib/postgresql/15/lib/pgxs/src/test/regress/pg_regress --inputdir=. --outputdir="$dir" --bindir="$dir/root/usr/lib/postgresql/15/bin" \
-	--host="$dir/run" --user=postgres --load-extension=pg_envelope $(basename -s .sql sql/*.sql); then
-	echo "$(ls sql/*.sql | wc -l) passed, 0 failed"
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES
+started=$SECONDS
+
+test/tools/packages.sh test
+
+if [ "$(id -u)" = 0 ]; then
+	user=postgres
+	as_user=(setpriv --reuid=postgres --regid="$(id -g postgres)" --init-groups)
 else
-	cat "$dir/regression.diffs"; echo "0 passed, 1 failed"; exit 1
+	user=$(id -un)
+	as_user=()
 fi
+
+# The user must get there, and a socket's path has room for 107 bytes.
+place=${TMPDIR:-/tmp}
+if [ ${#place} -gt 40 ] || ! "${as_user[@]}" test -x "$place"; then
+	place=/tmp
+fi
+work=$(mktemp -d "$place/pg_envelope_check.XXXXXX")
+suites=
+
+# Programs of ours are those that run from, or in, our directory.
+ours() {
+	local link
+	for link in /proc/[0-9]*/exe /proc/[0-9]*/cwd; do
+		case $(readlink "$link" 2>/dev/null) in
+		"$work"|"$work"/*) link=${link#/proc/}; echo "${link%%/*}" ;;
+		esac
+	done | sort -un
+}
+
+# Ends what is left; first politely, so that servers remove their shared memory.
+end_ours() {
+	local signal pid deadline
+	for signal in TERM QUIT KILL; do
+		for pid in $(ours); do
+			kill -CONT "$pid" 2>/dev/null || true
+			kill -$signal "$pid" 2>/dev/null || true
+		done
+		deadline=$((SECONDS + 5))
+		while [ -n "$(ours)" ] && [ $SECONDS -lt $deadline ]; do
+			read -r -t 0.1 <> <(:) || true
+		done
+		[ -n "$(ours)" ] || return 0
+	done
+}
+
+tidy() {
+	trap '' INT TERM HUP
+	[ -z "$suites" ] || kill -TERM -- "-$suites" 2>/dev/null || true
+	end_ours
+	if [ -d "$work/logs" ] && mkdir -p build/check 2>/dev/null; then
+		rm -rf build/check/logs
+		cp -R "$work/logs" build/check/logs 2>/dev/null || true
+	fi
+	rm -rf "$work"
+}
+trap tidy EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+chmod 755 "$work"
+mkdir "$work/src" "$work/logs" "$work/tmp" "$work/home"
+tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.so' --exclude=./pg_envelope_agent -cf - . |
+	tar -C "$work/src" --no-same-owner -xf -
+chmod -R u+rwX,go+rX "$work/src"
+if [ "$(id -u)" = 0 ]; then
+	chown -R "$user:" "$work"
+fi
+echo "Testing a copy of the tree in $work as $user; logs end in build/check/logs."
+
+# A job of its own (set -m), so that Ctrl-C comes to us and the group can be ended.
+set -m
+(cd "$work/src" && exec env -u PGHOST -u PGPORT -u PGDATA -u PGUSER -u PGDATABASE -u PGPASSFILE -u PGSERVICE \
+	HOME="$work/home" TMPDIR="$work/tmp" PGE_WORK="$work" \
+	"${as_user[@]}" test/suites.sh) </dev/null &
+suites=$!
+set +m
+status=0
+wait "$suites" || status=$?
+suites=
+
+passed=0 failed=0
+if [ -s "$work/totals" ]; then
+	read -r passed failed <"$work/totals"
+else
+	failed=1
+fi
+left=$(ours)
+if [ -n "$left" ]; then
+	echo "still running after the suites:"
+	for pid in $left; do
+		echo "  $pid $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null || true)"
+	done
+	failed=$((failed + 1))
+fi
+echo "$((SECONDS - started)) s"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$status" = 0 ]

@@ -1,0 +1,357 @@
+# A throwaway server with pg_envelope preloaded and created:
+# PostgreSQL::Test::Cluster, and what our tests ask of it besides.
+#
+#	my $node = PgEnvelope::Cluster->new('main');
+#	my $node = PgEnvelope::Cluster->new('main', 'pg_envelope.cache_ttl' => 2,
+#		test_build => 1);
+#
+# Names are settings of postgresql.conf, except these: test_build => 1 (the build
+# with -DPGE_TEST_BUILD, whose hooks set_provider_delay needs), start => 0 (only
+# initialise; $node->start, then $node->create_extension), extension => 0, encoding =>
+# 'LATIN1', allows_streaming => 1 (as in PostgreSQL::Test::Cluster->init),
+# plain_keyring => 1 (leave the keyring to be made by the agent).
+#
+# Each node has a keyring file of its own, marked as a test keyring, in a directory of its own beside
+# PGDATA, no TCP, and sockets in a short path.  Statements are not logged, since
+# tests pass values as literals and then look for them in the log.
+#
+# SPDX-License-Identifier: PostgreSQL
+package PgEnvelope::Cluster;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Carp;
+use File::Find;
+use MIME::Base64;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC usleep);
+
+use PgEnvelope::ProcMem;
+use PgEnvelope::Session;
+
+use parent -norequire, 'PostgreSQL::Test::Cluster';
+
+my @options =
+  qw(test_build start extension encoding allows_streaming plain_keyring);
+
+sub new
+{
+	my ($class, $name, %settings) = @_;
+	my %option = (start => 1, extension => 1);
+	$option{$_} = delete $settings{$_} for grep { exists $settings{$_} } @options;
+
+	my $node = $class->SUPER::new($name, install_path($option{test_build}));
+	$node->{pge_test_build} = $option{test_build};
+	$node->init(
+		allows_streaming => $option{allows_streaming},
+		extra => [
+			'--encoding=' . ($option{encoding} // 'UTF8'),
+			'--locale=' . (($option{encoding} // 'UTF8') eq 'UTF8' ? 'C.UTF-8' : 'C')
+		]);
+	$node->make_keyring unless $option{plain_keyring};
+	$node->append_conf('postgresql.conf',
+		    "shared_preload_libraries = 'pg_envelope'\n"
+		  . "log_statement = none\n"
+		  . "pg_envelope.keyring_file = '" . $node->keyring_file . "'\n"
+		  . join('', map { "$_ = '$settings{$_}'\n" } sort keys %settings));
+	$node->start if $option{start};
+	$node->create_extension if $option{start} && $option{extension};
+	return $node;
+}
+
+# The server the runner made for us (test/suites.sh); by hand, the one in PATH.
+sub install_path
+{
+	my ($test_build) = @_;
+	my $bindir = $ENV{ $test_build ? 'PGE_TEST_BINDIR' : 'PGE_BINDIR' };
+	croak 'set PGE_TEST_BINDIR to a server with a build with -DPGE_TEST_BUILD (test/suites.sh does)'
+	  if $test_build && !defined $bindir;
+	return () unless defined $bindir;
+	$bindir =~ s{/bin/?\z}{};
+	return (install_path => $bindir);
+}
+
+sub create_extension
+{
+	my ($self, $dbname) = @_;
+	$self->safe_psql($dbname // 'postgres', 'CREATE EXTENSION pg_envelope');
+	return;
+}
+
+#
+# The keyring
+#
+
+sub keyring_file { return $_[0]->basedir . '/keyring/keyring'; }
+
+sub agent_command { return $_[0]->installed_command('pg_envelope_agent'); }
+
+sub make_keyring
+{
+	my ($self) = @_;
+	my $dir = $self->basedir . '/keyring';
+	mkdir $dir, 0700 or croak "mkdir $dir: $!";
+	return;
+}
+
+# Makes each call of the local provider take that long (test builds only).
+sub set_provider_delay
+{
+	my ($self, $ms) = @_;
+	croak 'set_provider_delay needs new(..., test_build => 1)' unless $self->{pge_test_build};
+	my $file = $self->keyring_file . '.delay_ms';
+	# By rename, so that the agent never reads half a number.
+	open(my $fh, '>', "$file.new") or croak "$file.new: $!";
+	print $fh "$ms\n";
+	close($fh) or croak "$file.new: $!";
+	rename("$file.new", $file) or croak "$file: $!";
+	return;
+}
+
+#
+# The processes
+#
+
+sub postmaster_pid { return $_[0]->{_pid}; }
+
+# ppid => [pid, ...] of all processes.
+sub process_tree
+{
+	my %children;
+	opendir(my $proc, '/proc') or croak "/proc: $!";
+	for my $pid (grep { /^\d+$/ } readdir $proc)
+	{
+		my $stat = read_proc("$pid/stat") // next;
+		push @{ $children{$1} }, $pid if $stat =~ /.*\) \S (\d+)/s && $stat !~ /.*\) Z/s;
+	}
+	return \%children;
+}
+
+sub read_proc
+{
+	my ($name) = @_;
+	open(my $fh, '<', "/proc/$name") or return;
+	local $/;
+	my $content = eval { <$fh> };
+	return $content;
+}
+
+# undef while there is none.
+sub keeper_pid
+{
+	my ($self) = @_;
+	my $children = process_tree();
+	for my $pid (@{ $children->{ $self->{_pid} // 0 } // [] })
+	{
+		return $pid if (read_proc("$pid/cmdline") // '') =~ /pg_envelope keeper/;
+	}
+	return;
+}
+
+# The keeper starts nothing but the agent.  undef while there is none.
+sub agent_pid
+{
+	my ($self) = @_;
+	my $keeper = $self->keeper_pid // return;
+	my ($agent) = grep { (read_proc("$_/cmdline") // '') =~ /pg_envelope_agent/ }
+	  @{ process_tree()->{$keeper} // [] };
+	return $agent;
+}
+
+# Waits for an agent that is not $other; returns its pid.
+sub wait_for_agent
+{
+	my ($self, $other) = @_;
+	my $pid;
+	wait_until(sub { defined($pid = $self->agent_pid) && (!defined $other || $pid != $other) },
+		'an agent');
+	return $pid;
+}
+
+# Returns the pid that it killed; the keeper starts another one.
+sub kill_agent
+{
+	my ($self, $signal) = @_;
+	my $pid = $self->wait_for_agent;
+	kill($signal // 'KILL', $pid) or croak "kill $pid: $!";
+	wait_until(sub { ($self->agent_pid // 0) != $pid }, "the end of agent $pid");
+	return $pid;
+}
+
+sub stop_agent_process
+{
+	my ($self) = @_;
+	my $pid = $self->wait_for_agent;
+	kill('STOP', $pid) or croak "kill -STOP $pid: $!";
+	wait_until(sub { (read_proc("$pid/stat") // '') =~ /.*\) T/s }, "agent $pid to stop");
+	$self->{pge_stopped} = $pid;
+	return $pid;
+}
+
+sub continue_agent_process
+{
+	my ($self) = @_;
+	my $pid = delete $self->{pge_stopped} // croak 'no agent is stopped';
+	kill('CONT', $pid) or croak "kill -CONT $pid: $!";
+	return $pid;
+}
+
+# A stopped agent would outlive the server (a stopped process does see SIGKILL
+# but not SIGTERM), so it goes on first.
+sub stop
+{
+	my ($self, @args) = @_;
+	if (my $pid = delete $self->{pge_stopped})
+	{
+		kill('CONT', $pid);
+	}
+	return $self->SUPER::stop(@args);
+}
+
+# Waits, with a deadline, for what only looking can tell.
+sub wait_until
+{
+	my ($condition, $what, $seconds) = @_;
+	my $deadline = clock_gettime(CLOCK_MONOTONIC)
+	  + ($seconds // $PostgreSQL::Test::Utils::timeout_default);
+	until ($condition->())
+	{
+		croak "timed out waiting for $what" if clock_gettime(CLOCK_MONOTONIC) > $deadline;
+		usleep(10_000);
+	}
+	return;
+}
+
+#
+# SQL
+#
+
+# One value of envelope_status(); undef if there is none of that name.
+sub status
+{
+	my ($self, $name) = @_;
+	my $value = $self->safe_psql('postgres',
+		"SELECT value FROM envelope_status() WHERE name = '$name'");
+	return $value eq '' ? undef : $value;
+}
+
+sub session
+{
+	my ($self, %params) = @_;
+	return PgEnvelope::Session->new($self, %params);
+}
+
+# (stdout, stderr) of SQL that may fail; messages carry their SQLSTATE.
+sub try
+{
+	my ($self, $sql, %params) = @_;
+	my ($rc, $out, $err) = $self->psql($params{dbname} // 'postgres', $sql,
+		extra_params => [ '-v', 'VERBOSITY=verbose' ],
+		(defined $params{user} ? (connstr => $self->connstr($params{dbname} // 'postgres')
+			. " user=$params{user}") : ()));
+	return ($out, $err);
+}
+
+# Asserts that the SQL fails with that SQLSTATE; returns the message.
+sub fails_with
+{
+	my ($self, $sql, $sqlstate, $name, %params) = @_;
+	my ($out, $err) = $self->try($sql, %params);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	like($err, qr/^(?:psql:\S+ )?ERROR:\s+\Q$sqlstate\E:/m, $name);
+	return $err;
+}
+
+#
+# Looking for what must not be there
+#
+
+# 1 or 0; undef (with $!) if the kernel refuses us that process's memory.
+sub proc_mem_contains
+{
+	my ($self, $pid, $bytes) = @_;
+	return PgEnvelope::ProcMem::contains($pid, $bytes);
+}
+
+# The forms in which bytes are usually found: as they are, hex, base64 (at each
+# of three offsets, without the ends that depend on neighbours).
+sub forms_of
+{
+	my ($bytes) = @_;
+	my %form = (raw => $bytes, hex => unpack('H*', $bytes), HEX => uc unpack('H*', $bytes));
+	for my $skip (0 .. 2)
+	{
+		my $b64 = encode_base64(("\0" x $skip) . $bytes, '');
+		my $from = (0, 2, 3)[$skip];
+		my $to = int((length($bytes) + $skip) / 3) * 4;
+		$form{"base64 at $skip"} = substr($b64, $from, $to - $from) if $to - $from >= 8;
+	}
+	return \%form;
+}
+
+# Where in data files, WAL and server logs any of the bytes is found, as
+# "file: form"; empty if nowhere.
+sub find_on_disk
+{
+	my ($self, @needles) = @_;
+	my (%pattern, @found);
+	for my $bytes (@needles)
+	{
+		croak 'a needle of under 4 bytes is found anywhere' if length($bytes) < 4;
+		my $forms = forms_of($bytes);
+		$pattern{ $forms->{$_} } = $_ for keys %$forms;
+	}
+	my $any = join '|', map { quotemeta } sort { length $b <=> length $a } keys %pattern;
+	my $regex = qr/($any)/;
+	find({ no_chdir => 1, wanted => sub {
+		return unless -f $_;
+		my $content = slurp_binary($_) // return;
+		push @found, "$_: $pattern{$1}" if $content =~ $regex;
+	} }, $self->data_dir, glob($self->{_logfile_base} . '*'));
+	return @found;
+}
+
+# undef if it has gone meanwhile.
+sub slurp_binary
+{
+	my ($file) = @_;
+	open(my $fh, '<:raw', $file) or return;
+	local $/;
+	return <$fh> // '';
+}
+
+# One canary per node: a value to seal that occurs nowhere else.
+sub canary
+{
+	my ($self) = @_;
+	return $self->{pge_canary} //= sprintf('canary-%08x%08x', map { int rand 2**32 } 1, 2);
+}
+
+# Asserts that no canary (default: this node's) is in data files, WAL, the
+# server's log or the activity views.
+sub assert_no_canary
+{
+	my ($self, @needles) = @_;
+	@needles = ($self->canary) unless @needles;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$self->safe_psql('postgres', 'CHECKPOINT');
+	my @found = $self->find_on_disk(@needles);
+	push @found, 'pg_stat_activity' if $self->in_activity(@needles);
+	is_deeply(\@found, [], 'no canary in data files, WAL, log or activity views');
+	return;
+}
+
+# Needles go over in hex: our own query must not be the one that is found.
+sub in_activity
+{
+	my ($self, @needles) = @_;
+	my $list = join ',', map { "'" . unpack('H*', $_) . "'" } @needles;
+	return $self->safe_psql('postgres', qq{
+		SELECT count(*) FROM pg_stat_activity, unnest(ARRAY[$list]) needle
+		WHERE position(decode(needle, 'hex') in convert_to(coalesce(query, ''), 'UTF8')) > 0}) > 0;
+}
+
+1;

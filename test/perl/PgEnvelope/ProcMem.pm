@@ -1,0 +1,55 @@
+# Looks for bytes in the memory of a running process (/proc/PID/mem).
+#
+# SPDX-License-Identifier: PostgreSQL
+package PgEnvelope::ProcMem;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Errno qw(EIO EFAULT);
+
+my $chunk = 4 * 1024 * 1024;
+
+# 1 or 0; undef, with $!, if the kernel refuses us that process.  Mappings that
+# cannot be read (secret memory, [vvar]) count as holding nothing.
+sub contains
+{
+	my ($pid, $bytes) = @_;
+	die 'nothing to look for' if length($bytes) == 0;
+	open(my $maps, '<', "/proc/$pid/maps") or return;
+	open(my $mem, '<:raw', "/proc/$pid/mem") or return;
+	my ($readable, $seen) = (0, 0);
+	while (my $line = <$maps>)
+	{
+		$line =~ /^([0-9a-f]+)-([0-9a-f]+) r/ or next;
+		next if $line =~ /\[(?:vvar|vsyscall|vvar_vclock)\]/;
+		no warnings 'portable';
+		my $found = range_contains($mem, hex($1), hex($2), $bytes);
+		$readable++;
+		$seen++ if defined $found;
+		return 1 if $found;
+	}
+	# A process of which nothing can be read proves nothing.
+	return $readable > 0 && $seen > 0 ? 0 : undef;
+}
+
+# undef if nothing of the range can be read.
+sub range_contains
+{
+	my ($mem, $at, $end, $bytes) = @_;
+	my ($tail, $any) = ('', 0);
+	while ($at < $end)
+	{
+		my $want = $end - $at < $chunk ? $end - $at : $chunk;
+		sysseek($mem, $at, 0) or last;
+		my $got = sysread($mem, my $buffer, $want);
+		last unless $got;
+		$any = 1;
+		return 1 if index($tail . $buffer, $bytes) >= 0;
+		$tail = substr($tail . $buffer, -(length($bytes) - 1)) if length($bytes) > 1;
+		$at += $got;
+	}
+	return $any ? 0 : undef;
+}
+
+1;

@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Runs the suites, for test/run.sh: as an unprivileged user, in a copy of the tree
+# in $PGE_WORK/src, a line per suite with its seconds.  Leaves the sums in
+# $PGE_WORK/totals.
+#
+# A suite is there when its files are (see the list below); dropping files in is
+# all it takes to join.  What a suite may use:
+#	PGE_BINDIR, PGE_TEST_BINDIR	private servers with the extension installed,
+#								as built for users and with -DPGE_TEST_BUILD
+#	PGE_AGENT, PGE_TEST_AGENT	the agent of either build
+#	PGE_PGXS_DIR				where pg_regress, isolationtester, Cluster.pm are
+#	TMPDIR, HOME				private and short enough for sockets
+#	PGE_REQUIRE_ALL=1			(CI) what cannot be tested fails
+# What it owes us: status 0 or not, a closing line "N passed, N failed" (else it
+# counts as one test), and for what it leaves out a line "SKIP: reason"; status 77
+# skips it altogether.
+#
+# SPDX-License-Identifier: PostgreSQL
+set -euo pipefail
+
+work=$PGE_WORK
+pg_config=${PG_CONFIG:-pg_config}
+require_all=${PGE_REQUIRE_ALL:-0}
+[ "${CI:-}" != true ] || require_all=1
+export PGE_REQUIRE_ALL=$require_all
+export LC_ALL=C.UTF-8
+unset LANGUAGE
+
+pgxs_test=$(dirname "$("$pg_config" --pgxs)")/../test
+PGE_PGXS_DIR=$(cd "$pgxs_test" && pwd)
+export PGE_PGXS_DIR PG_REGRESS=$PGE_PGXS_DIR/regress/pg_regress
+export PGE_BINDIR=$work/root$("$pg_config" --bindir)
+export PGE_TEST_BINDIR=$work/test-root$("$pg_config" --bindir)
+export PGE_AGENT=$PGE_BINDIR/pg_envelope_agent PGE_TEST_AGENT=$PGE_TEST_BINDIR/pg_envelope_agent
+mkdir "$work/results"
+
+# --- one suite -----------------------------------------------------------
+
+# Reads what the suite said of itself; prints "passed failed".
+count() {
+	local log=$1 status=$2 line passed=0 failed=0
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1 || true)
+	if [ -n "$line" ]; then
+		read -r passed _ failed _ <<<"${line//,/ }"
+	elif [ "$status" = 0 ]; then
+		passed=1
+	fi
+	# A suite that ends badly has failed, whatever it says.
+	if [ "$status" != 0 ] && [ "$failed" = 0 ]; then
+		failed=1
+	fi
+	echo "$passed $failed"
+}
+
+# suite NAME COMMAND …: one line on the terminal, all else in its log.
+suite() {
+	local name=$1 log=$work/logs/$1.log from=$EPOCHREALTIME status=0 passed failed skips text
+	shift
+	# (What bash starts in the background ignores SIGINT; tests may not.)
+	env --default-signal=INT,QUIT "$@" >"$log" 2>&1 </dev/null || status=$?
+	skips=$(sed -n 's/^#* *SKIP: */  skipped: /p' "$log" | sort -u)
+	if [ "$status" = 77 ]; then
+		passed=0 failed=0 status=0
+		[ -n "$skips" ] || skips="  skipped: (no reason given)"
+	else
+		read -r passed failed < <(count "$log" "$status")
+	fi
+	if [ -n "$skips" ] && [ "$require_all" = 1 ]; then
+		failed=$((failed + $(wc -l <<<"$skips"))) status=1
+	fi
+	printf -v text '%-14s %6d passed %4d failed %7.1f s' "$name" "$passed" "$failed" \
+		"$(awk "BEGIN { print $EPOCHREALTIME - $from }")"
+	[ -z "$skips" ] || text+=$'\n'$skips
+	if [ "$failed" != 0 ]; then
+		text+=$'\n'"  ---- the end of $name.log:"$'\n'$(tail -n 40 "$log" | sed 's/^/  | /')
+	fi
+	echo "$text"
+	echo "$passed $failed" >"$work/results/$name"
+}
+
+# --- what the suites stand on --------------------------------------------
+
+copy_of_tree() {
+	cp -R "$work/src" "$1"
+}
+
+build() {
+	copy_of_tree "$work/test-src" && copy_of_tree "$work/clang-src" &&
+		make -j2 && test/tools/private_server.sh "$work/root" "$pg_config" &&
+		make -C "$work/test-src" -j2 TEST_CPPFLAGS=-DPGE_TEST_BUILD &&
+		TEST_CPPFLAGS=-DPGE_TEST_BUILD "$work/test-src/test/tools/private_server.sh" "$work/test-root" "$pg_config"
+}
+
+build_clang() {
+	make -C "$work/clang-src" -j2 CC=clang-14
+}
+
+# pg_regress NAME BINDIR PROGRAM ARGUMENT …: on a cluster of its own.
+on_cluster() {
+	local name=$1 bindir=$2 status=0
+	shift 2
+	export PGE_SERVER_BINDIR=$bindir
+	test/tools/scratch.sh start "$work/$name" log_statement=none || return 1
+	PATH=$bindir:$PATH PGHOST=$work/$name/run PGUSER=postgres "$@" || status=$?
+	test/tools/scratch.sh stop "$work/$name" || status=1
+	[ "$status" = 0 ] || cat "$work/$name"/regression.diffs "$work/$name"/output_iso/regression.diffs 2>/dev/null || true
+	return $status
+}
+
+# The closing line of pg_regress in our words.
+regress_counts() {
+	sed -nE 's/^ *All ([0-9]+) tests passed.*/\1 passed, 0 failed/p
+		s/^ *([0-9]+) of ([0-9]+) tests failed.*/\1 \2/p' "$1" |
+		awk '/passed/ { print; next } { print $2 - $1 " passed, " $1 " failed" }'
+}
+
+regress() {
+	local status=0 tests
+	tests=$(cd sql && ls -- *.sql | sed 's/\.sql$//' | sort)
+	# shellcheck disable=SC2086 # names
+	on_cluster regress "$PGE_BINDIR" "$PG_REGRESS" --inputdir=. --outputdir="$work/regress" \
+		--bindir="$PGE_BINDIR" --dbname=contrib_regression --load-extension=pg_envelope $tests |
+		tee "$work/tmp/regress.out" || status=1
+	regress_counts "$work/tmp/regress.out"
+	return $status
+}
+
+isolation() {
+	local status=0 tests
+	tests=$(cd test/isolation/specs && ls -- *.spec | sed 's/\.spec$//' | sort)
+	# shellcheck disable=SC2086 # names
+	on_cluster isolation "$PGE_TEST_BINDIR" "$PGE_PGXS_DIR/isolation/pg_isolation_regress" \
+		--inputdir=test/isolation --outputdir="$work/isolation" \
+		--bindir="$PGE_TEST_BINDIR" --dbname=isolation_regression --load-extension=pg_envelope $tests |
+		tee "$work/tmp/isolation.out" || status=1
+	regress_counts "$work/tmp/isolation.out"
+	return $status
+}
+
+tap() {
+	mkdir -p "$work/tap"
+	TESTDIR=$work/tap PG_TEST_PORT_DIR=$work/tmp/ports PERL5LIB=$PGE_PGXS_DIR/perl \
+		test/tools/tap.pl --jobs 2 test/t/*.pl
+}
+
+each() {
+	local program
+	for program in "$@"; do
+		"$program" || return
+	done
+}
+
+# --- the list ------------------------------------------------------------
+
+# Suites that need no server, two at a time.
+together() {
+	while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
+		wait -n || true
+	done
+	"$@" &
+}
+
+export -f build build_clang copy_of_tree on_cluster regress_counts regress isolation tap each
+export work pg_config
+there() { compgen -G "$1" >/dev/null; }
+run() { suite "$1" bash -euo pipefail -c '"$@"' "$@"; }
+
+run build build
+if [ "$(cut -d' ' -f2 "$work/results/build")" = 0 ]; then
+	! there test/lint/run.sh || together suite lint test/lint/run.sh
+	! there test/unit/Makefile || together suite unit make -C test/unit check
+	together run build-clang build_clang
+	! there test/unit/Makefile || together suite asan make -C test/unit asan
+	! there test/fuzz/Makefile || together suite fuzz make -C test/fuzz check FUZZ_SECONDS="${FUZZ_SECONDS:-10}"
+	! there test/interop/run.sh || together suite interop test/interop/run.sh
+	! there 'test/keyring/run*' || together suite keyring test/keyring/run*
+	! there 'test/agent/run*' || together suite agent test/agent/run*
+	! there test/model/run.sh || together suite model test/model/run.sh
+	! there 'sql/*.sql' || together run regress regress
+	! there 'test/isolation/specs/*.spec' || together run isolation isolation
+	wait
+	! there 'test/t/*.pl' || run tap tap
+fi
+
+awk '{ p += $1; f += $2 } END { print p, f }' "$work"/results/* >"$work/totals"

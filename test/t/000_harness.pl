@@ -1,0 +1,63 @@
+# The test harness itself: what it looks for it finds, where it waits it wakes.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PgEnvelope::Cluster;
+use Test::More;
+
+my $node = PgEnvelope::Cluster->new('main');
+is($node->safe_psql('postgres', q{SELECT envelope_bind('a')}), '1:a,', 'the extension is there');
+is($node->safe_psql('postgres', 'SHOW listen_addresses'), '', 'no TCP');
+
+# Sessions.
+my $one = $node->session;
+my $two = $node->session;
+like($one->pid, qr/^\d+$/, 'a session knows its backend');
+$one->query('CREATE TABLE t (v text); INSERT INTO t VALUES (1)');
+$one->query('BEGIN; LOCK TABLE t');
+$two->send('SELECT v FROM t');
+ok($two->busy, 'a statement that waits is seen to');
+$one->query('COMMIT');
+is(($two->wait)[0], '1', 'and ends with its output');
+my ($out, $err) = $two->try('SELECT 1/0');
+like($err, qr/ERROR:  22012:/, 'an error carries its SQLSTATE');
+ok(!eval { $two->query('SELECT 1/0'); 1 }, 'and query dies of it');
+is($two->query('SELECT 2'), '2', 'the session lives on');
+$node->fails_with('SELECT 1/0', '22012', 'fails_with finds the SQLSTATE');
+
+# A statement that never ends meets the session's deadline.
+my $late = $node->session(timeout => 1);
+my $backend = $late->pid;
+ok(!eval { $late->query('SELECT pg_sleep(600)'); 1 }, 'a session has a deadline');
+like($@, qr/timed out/, 'and says so');
+$late->close;
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($backend)");
+
+# Memory.
+my $secret = join '', map { chr(65 + int rand 26) } 1 .. 24;
+$one->query("SET application_name = '$secret'");
+is($node->proc_mem_contains($one->pid, $secret), 1, 'what a backend holds is found');
+is($node->proc_mem_contains($one->pid, 'Q' . reverse($secret) . 'Q'), 0, 'what it does not is not');
+
+# Disk, log and activity: plain, in hex, in base64 at any offset.
+is_deeply([ $node->find_on_disk($node->canary) ], [], 'nothing before');
+$node->assert_no_canary;
+for my $form ("convert_to('%s', 'UTF8')", "convert_to(encode('%s', 'hex'), 'UTF8')",
+	map { "convert_to(encode(convert_to('" . 'x' x $_ . "%s', 'UTF8'), 'base64'), 'UTF8')" } 0 .. 2)
+{
+	my $canary = sprintf('form-%08x-%08x', map { int rand 2**32 } 1, 2);
+	$one->query(sprintf("CREATE TABLE IF NOT EXISTS f (v bytea); INSERT INTO f VALUES ($form)", $canary));
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	my @found = $node->find_on_disk($canary);
+	ok((grep { m{/base/} } @found), "a value in a table is found: $form");
+	ok((grep { m{/pg_wal/} } @found), "and in WAL: $form");
+}
+$one->query(q{DO $$ BEGIN RAISE LOG 'log-needle-1'; END $$});
+ok((grep { m{/log/} } $node->find_on_disk('log-needle-1')), 'a value in the log is found');
+ok($node->in_activity('log-needle-1'), 'a value in an activity view is found');
+ok(!$node->in_activity('log-needle-2'), 'a value in none is not');
+
+$_->close for $one, $two;
+$node->stop;
+done_testing();

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Installs what is missing of the named sets of Debian packages, saying so; does
+# nothing (and needs neither root nor a network) when nothing is missing.
+# usage: packages.sh build|test …
+#
+# SPDX-License-Identifier: PostgreSQL
+set -euo pipefail
+
+build='gcc libc6-dev libcurl4-openssl-dev libssl-dev make postgresql-15 postgresql-server-dev-15'
+test='clang-14 libclang-rt-14-dev libipc-run-perl perl python3 python3-cryptography spin'
+
+wanted=
+for set in "$@"; do
+	case $set in
+	build) wanted+=" $build" ;;
+	test) wanted+=" $build $test" ;;
+	*) echo "packages.sh: no set \"$set\"" >&2; exit 2 ;;
+	esac
+done
+
+if ! command -v dpkg-query >/dev/null; then
+	echo "This is not Debian: the packages wanted are called there$wanted. Going on with what is here."
+	exit 0
+fi
+
+missing=
+for package in $wanted; do
+	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+	[ "$state" = installed ] || missing+=" $package"
+done
+[ -n "$missing" ] || exit 0
+
+root=()
+if [ "$(id -u)" != 0 ]; then
+	if ! command -v sudo >/dev/null; then
+		echo "These Debian packages are missing, and there is no sudo to install them:$missing" >&2
+		exit 1
+	fi
+	root=(sudo)
+fi
+
+echo "Installing the Debian packages that are missing:$missing"
+conf=/etc/postgresql-common/createcluster.d/pg_envelope.conf
+if [ ! -e /usr/bin/pg_createcluster ] && [ ! -e $conf ]; then
+	echo "  ($conf says beforehand that no cluster is made: nothing is left listening)"
+	"${root[@]}" mkdir -p "$(dirname $conf)"
+	echo 'create_main_cluster = false' | "${root[@]}" tee $conf >/dev/null
+fi
+log=$(mktemp "${TMPDIR:-/tmp}/pg_envelope_apt.XXXXXX")
+apt() {
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >"$log" 2>&1 </dev/null || {
+		tail -n 30 "$log" >&2
+		echo "apt-get $1 failed; all of its output is in $log" >&2
+		exit 1
+	}
+}
+apt update
+# shellcheck disable=SC2086 # a list of words
+apt install -y --no-install-recommends $missing
+rm -f "$log"
