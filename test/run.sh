@@ -32,36 +32,13 @@ fi
 work=$(mktemp -d "$place/pg_envelope_check.XXXXXX")
 suites=
 
-# Programs of ours are those that run from, or in, our directory.
-ours() {
-	local link
-	for link in /proc/[0-9]*/exe /proc/[0-9]*/cwd; do
-		case $(readlink "$link" 2>/dev/null) in
-		"$work"|"$work"/*) link=${link#/proc/}; echo "${link%%/*}" ;;
-		esac
-	done | sort -un
-}
-
-# Ends what is left; first politely, so that servers remove their shared memory.
-end_ours() {
-	local signal pid deadline
-	for signal in TERM QUIT KILL; do
-		for pid in $(ours); do
-			kill -CONT "$pid" 2>/dev/null || true
-			kill -$signal "$pid" 2>/dev/null || true
-		done
-		deadline=$((SECONDS + 5))
-		while [ -n "$(ours)" ] && [ $SECONDS -lt $deadline ]; do
-			read -r -t 0.1 <> <(:) || true
-		done
-		[ -n "$(ours)" ] || return 0
-	done
-}
-
 tidy() {
 	trap '' INT TERM HUP
-	[ -z "$suites" ] || kill -TERM -- "-$suites" 2>/dev/null || true
-	end_ours
+	if [ -n "$suites" ]; then
+		# The reaper ends all that came of it, then itself.
+		kill -TERM "$suites" 2>/dev/null || true
+		wait "$suites" || true
+	fi
 	if [ -d "$work/logs" ] && mkdir -p build/check 2>/dev/null; then
 		rm -rf build/check/logs
 		cp -R "$work/logs" build/check/logs 2>/dev/null || true
@@ -82,11 +59,11 @@ if [ "$(id -u)" = 0 ]; then
 fi
 echo "Testing a copy of the tree in $work as $user; logs end in build/check/logs."
 
-# A job of its own (set -m), so that Ctrl-C comes to us and the group can be ended.
+# A job of its own (set -m), so that Ctrl-C comes to us alone.
 set -m
 (cd "$work/src" && exec env -u PGHOST -u PGPORT -u PGDATA -u PGUSER -u PGDATABASE -u PGPASSFILE -u PGSERVICE \
 	HOME="$work/home" TMPDIR="$work/tmp" PGE_WORK="$work" \
-	"${as_user[@]}" test/suites.sh) </dev/null &
+	"${as_user[@]}" test/tools/reaper.py "$work/left" test/suites.sh) </dev/null &
 suites=$!
 set +m
 status=0
@@ -99,12 +76,8 @@ if [ -s "$work/totals" ]; then
 else
 	failed=1
 fi
-left=$(ours)
-if [ -n "$left" ]; then
-	echo "still running after the suites:"
-	for pid in $left; do
-		echo "  $pid $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null || true)"
-	done
+left=$(cat "$work/left" 2>/dev/null || echo 1)
+if [ "$left" != 0 ]; then
 	failed=$((failed + 1))
 fi
 echo "$((SECONDS - started)) s"

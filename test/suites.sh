@@ -12,8 +12,8 @@
 #	TMPDIR, HOME				private and short enough for sockets
 #	PGE_REQUIRE_ALL=1			(CI) what cannot be tested fails
 # What it owes us: status 0 or not, a closing line "N passed, N failed" (else it
-# counts as one test), and for what it leaves out a line "SKIP: reason"; status 77
-# skips it altogether.
+# counts as one test), and for what it leaves out a line "SKIP: reason" (or
+# "skipped: reason"); status 77 skips it altogether.
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
@@ -24,6 +24,8 @@ require_all=${PGE_REQUIRE_ALL:-0}
 [ "${CI:-}" != true ] || require_all=1
 export PGE_REQUIRE_ALL=$require_all
 export LC_ALL=C.UTF-8
+# What hangs is a failure sooner than PostgreSQL's 180 s.
+export PG_TEST_TIMEOUT_DEFAULT=${PG_TEST_TIMEOUT_DEFAULT:-60}
 unset LANGUAGE
 
 pgxs_test=$(dirname "$("$pg_config" --pgxs)")/../test
@@ -58,7 +60,7 @@ suite() {
 	shift
 	# (What bash starts in the background ignores SIGINT; tests may not.)
 	env --default-signal=INT,QUIT "$@" >"$log" 2>&1 </dev/null || status=$?
-	skips=$(sed -n 's/^#* *SKIP: */  skipped: /p' "$log" | sort -u)
+	skips=$(sed -nE 's/^#* *(SKIP|skipped): */  skipped: /p' "$log" | sort -u)
 	if [ "$status" = 77 ]; then
 		passed=0 failed=0 status=0
 		[ -n "$skips" ] || skips="  skipped: (no reason given)"
@@ -167,15 +169,16 @@ run() { suite "$1" bash -euo pipefail -c '"$@"' "$@"; }
 
 run build build
 if [ "$(cut -d' ' -f2 "$work/results/build")" = 0 ]; then
+	# The long ones first.
+	! there test/model/run.sh || together suite model test/model/run.sh
 	! there test/lint/run.sh || together suite lint test/lint/run.sh
 	! there test/unit/Makefile || together suite unit make -C test/unit check
-	together run build-clang build_clang
+	! there test/interop/run.sh || together suite interop test/interop/run.sh
 	! there test/unit/Makefile || together suite asan make -C test/unit asan
 	! there test/fuzz/Makefile || together suite fuzz make -C test/fuzz check FUZZ_SECONDS="${FUZZ_SECONDS:-10}"
-	! there test/interop/run.sh || together suite interop test/interop/run.sh
+	together run build-clang build_clang
 	! there 'test/keyring/run*' || together suite keyring test/keyring/run*
 	! there 'test/agent/run*' || together suite agent test/agent/run*
-	! there test/model/run.sh || together suite model test/model/run.sh
 	! there 'sql/*.sql' || together run regress regress
 	! there 'test/isolation/specs/*.spec' || together run isolation isolation
 	wait

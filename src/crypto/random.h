@@ -2,8 +2,9 @@
  * random.h -- random bytes.
  *
  * Pure.  Keys, uuids, tickets and dek_ids come straight from getrandom(2).
- * Nonces come from a pool per process, because one getrandom per value costs
- * more than the cipher: filled lazily after fork (checked by pid), growing from
+ * Nonces come from a pool, because one getrandom per value costs more than the
+ * cipher: one per thread, never used across a fork (a fork handler sees to it;
+ * getpid per value would cost as much as the rest of what we add), growing from
  * 64 bytes to 4 KiB, each byte given once and wiped, dropped at transaction end.
  *
  * SPDX-License-Identifier: PostgreSQL

@@ -12,9 +12,13 @@
  *	u32 flush: the high half of the epoch that a request was made under; the
  *		agent joins equal unwraps only under equal flush
  *	u32 0
- * and a body of fields: u16 tag, u16 length, bytes.  Fields may repeat where
- * PgeFrame has an array; any other repetition, an unknown tag, a length outside
- * its bounds, or a byte left over is PGE_MALFORMED.
+ * and a body of fields: u16 tag (PgeFrameTag), u16 length, bytes.  Fields may
+ * repeat where PgeFrame has an array; any other repetition, an unknown tag, a
+ * tag that this type of frame does not carry, a length outside its bounds, or a
+ * byte left over is PGE_MALFORMED.  An empty detail is left out.  A name is
+ * followed at once by its value; a value without a name is a pair whose name is
+ * {NULL, 0}.  Details, URIs, KEK versions and values are UTF-8 without control
+ * characters, except that a value may hold newlines and tabs.
  *
  * In memory a frame is one flat PgeFrame whose spans point into the bytes that
  * were parsed.  Spans not given are {NULL, 0}.
@@ -92,6 +96,23 @@ typedef enum PgeFrameType
 	PGE_FRAME_LOG = 50
 } PgeFrameType;
 
+/* Bounds of the lengths are in frame.c's table. */
+typedef enum PgeFrameTag
+{
+	PGE_TAG_NONCE = 1,
+	PGE_TAG_PROOF = 2,
+	PGE_TAG_SECRET = 3,
+	PGE_TAG_BINDING = 4,
+	PGE_TAG_CHECK_VALUE = 5,
+	PGE_TAG_DEK = 6,
+	PGE_TAG_DETAIL = 7,
+	PGE_TAG_URI = 8,
+	PGE_TAG_WRAPPED = 9,
+	PGE_TAG_KEK_VERSION = 10,
+	PGE_TAG_NAME = 11,
+	PGE_TAG_VALUE = 12
+} PgeFrameTag;
+
 typedef struct PgeFrame
 {
 	/* header */
@@ -127,14 +148,24 @@ typedef struct PgeFrame
 extern PgeStatus pge_frame_length(const uint8_t header[PGE_FRAME_HEADER_LEN],
 								  size_t *total);
 
-/* Parses exactly one whole frame; the spans point into "bytes". */
+/*
+ * Parses exactly one whole frame; the spans point into "bytes".  Which fields a
+ * type needs (and not only may have) is for its reader to check.
+ */
 extern PgeStatus pge_frame_decode(PgeBytes bytes, PgeFrame *frame);
 
 /*
  * Writes one frame at the end of out (out->len grows).  PGE_TOO_LARGE if the
- * capacity is short; PGE_MALFORMED if a field is outside its bounds, so that no
+ * capacity is short or the body would be longer than PGE_FRAME_BODY_MAX, with
+ * nothing written; PGE_MALFORMED if a field is outside its bounds, so that no
  * side can send what the other would refuse.
  */
 extern PgeStatus pge_frame_encode(const PgeFrame *frame, PgeBuffer *out);
+
+/*
+ * Makes a string fit for a detail, URI or KEK version: each byte that is a
+ * control character or not part of valid UTF-8 becomes a question mark.
+ */
+extern void pge_frame_clean_text(char *text);
 
 #endif							/* PGE_FORMAT_FRAME_H */

@@ -7,7 +7,7 @@
 set -euo pipefail
 
 build='gcc libc6-dev libcurl4-openssl-dev libssl-dev make postgresql-15 postgresql-server-dev-15'
-test='clang-14 libclang-rt-14-dev libipc-run-perl perl python3 python3-cryptography spin'
+test='clang-14 libclang-rt-14-dev libipc-run-perl perl python3 python3-venv spin'
 
 wanted=
 for set in "$@"; do

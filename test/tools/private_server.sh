@@ -3,6 +3,8 @@
 # extension there, so that tests need no root and touch no system directory
 # (the server finds its files relative to its own program).
 # usage: private_server.sh DIR [PG_CONFIG]; prints the bindir of the copy.
+#
+# SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
 dir=$1 pg_config=${2:-pg_config}
 top=$(cd "$(dirname "$0")/../.." && pwd)

@@ -22,6 +22,7 @@ start)
 		mkdir -p "$dir/run"
 		mkdir -m 700 -p "$dir/keyring"
 		if [ "$(id -u)" = 0 ]; then chown postgres "$dir" "$dir/run" "$dir/keyring"; fi
+		as "$bin/pg_envelope_agent" keyring create --test --keyring "$dir/keyring/keyring" >"$dir/run/keyring.log"
 		as "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 -N >"$dir/run/initdb.log"
 		{
 			echo "shared_preload_libraries = 'pg_envelope'"

@@ -51,7 +51,7 @@ sub new
 			'--encoding=' . ($option{encoding} // 'UTF8'),
 			'--locale=' . (($option{encoding} // 'UTF8') eq 'UTF8' ? 'C.UTF-8' : 'C')
 		]);
-	$node->make_keyring unless $option{plain_keyring};
+	$node->make_keyring($option{plain_keyring});
 	$node->append_conf('postgresql.conf',
 		    "shared_preload_libraries = 'pg_envelope'\n"
 		  . "log_statement = none\n"
@@ -91,9 +91,12 @@ sub agent_command { return $_[0]->installed_command('pg_envelope_agent'); }
 
 sub make_keyring
 {
-	my ($self) = @_;
+	my ($self, $only_directory) = @_;
 	my $dir = $self->basedir . '/keyring';
 	mkdir $dir, 0700 or croak "mkdir $dir: $!";
+	return if $only_directory;
+	system_or_bail($self->agent_command, 'keyring', 'create', '--test', '--keyring',
+		$self->keyring_file);
 	return;
 }
 

@@ -1,0 +1,484 @@
+/*-------------------------------------------------------------------------
+ *
+ * aead.c
+ *	  XAES-256-GCM and AES-256-GCM on OpenSSL's EVP.
+ *
+ * XAES-256-GCM (C2SP) derives a key from the DEK and a 12-byte salt with two
+ * AES blocks, which is CMAC over a one-block message, and runs plain GCM under
+ * it.  So both algorithms end in the same GCM code below, and differ only in
+ * which key the context holds when it starts.
+ *
+ * What a value costs beside the cipher is kept out of its way: ciphers are
+ * fetched once per process, contexts are re-keyed with cipher = NULL, and where
+ * the key stays only the IV is set anew.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "crypto/aead_private.h"
+#include "crypto/random.h"
+
+#define AES_BLOCK_LEN	16
+#define XAES_NONCE_LEN	(PGE_XAES_SALT_LEN + PGE_AEAD_IV_LEN)
+
+/*
+ * One direction's GCM context.  XAES: keyed for "salt" if has_salt; made when
+ * first needed.  AES256_GCM: keyed with the DEK for good.
+ */
+typedef struct GcmContext
+{
+	EVP_CIPHER_CTX *evp;
+	bool		has_salt;
+	uint8_t		salt[PGE_XAES_SALT_LEN];
+} GcmContext;
+
+struct PgeAead
+{
+	PgeAlgorithm algorithm;
+	EVP_CIPHER_CTX *derive;		/* XAES: AES-256-ECB under the DEK */
+	uint8_t		k1[AES_BLOCK_LEN];	/* XAES: CMAC's first subkey */
+	GcmContext	seal;
+	GcmContext	open;
+	uint32_t	salt_uses;		/* values sealed under seal.salt */
+};
+
+/*
+ * Fetched once per process.  A child of fork fetches its own (and leaves the
+ * parent's alone: after a fork nobody may rely on OpenSSL's locks).  The mutex
+ * is for the agent's worker threads.
+ */
+static pthread_mutex_t fetch_lock = PTHREAD_MUTEX_INITIALIZER;
+static pid_t fetch_pid;
+static EVP_CIPHER *gcm_cipher;
+static EVP_CIPHER *ecb_cipher;
+
+static PgeStatus fetch_ciphers(EVP_CIPHER **gcm, EVP_CIPHER **ecb);
+static PgeStatus set_up_xaes(PgeAead *aead, const PgeSecret *dek, EVP_CIPHER *ecb);
+static PgeStatus set_up_gcm(GcmContext *gcm, EVP_CIPHER *cipher, const uint8_t *key, int enc);
+static PgeStatus key_for_salt(PgeAead *aead, GcmContext *gcm, const uint8_t *salt, int enc);
+static PgeStatus seal_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
+						  PgeBytes plain, uint8_t *out);
+static PgeStatus open_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
+						  PgeBytes sealed, uint8_t *out);
+
+/* OpenSSL's queue is per thread and others read it: leave nothing of ours. */
+static PgeStatus
+crypto_failed(void)
+{
+	ERR_clear_error();
+	return PGE_CRYPTO_FAILED;
+}
+
+PgeStatus
+pge_aead_new(PgeAlgorithm algorithm, const PgeSecret *dek, PgeAead **result)
+{
+	EVP_CIPHER *gcm;
+	EVP_CIPHER *ecb;
+	PgeAead    *aead;
+	PgeStatus	status;
+
+	*result = NULL;
+	if (pge_aead_overhead(algorithm) == 0)
+		return PGE_INVALID;
+	status = fetch_ciphers(&gcm, &ecb);
+	if (status != PGE_OK)
+		return status;
+	aead = OPENSSL_zalloc(sizeof(*aead));
+	if (aead == NULL)
+	{
+		ERR_clear_error();
+		return PGE_OUT_OF_MEMORY;
+	}
+	aead->algorithm = algorithm;
+	if (algorithm == PGE_XAES_256_GCM)
+		status = set_up_xaes(aead, dek, ecb);
+	else
+	{
+		status = set_up_gcm(&aead->seal, gcm, dek->bytes, 1);
+		if (status == PGE_OK)
+			status = set_up_gcm(&aead->open, gcm, dek->bytes, 0);
+	}
+	if (status != PGE_OK)
+	{
+		pge_aead_free(aead);
+		return status;
+	}
+	*result = aead;
+	return PGE_OK;
+}
+
+void
+pge_aead_free(PgeAead *aead)
+{
+	if (aead == NULL)
+		return;
+	/* OpenSSL wipes the key schedules. */
+	EVP_CIPHER_CTX_free(aead->derive);
+	EVP_CIPHER_CTX_free(aead->seal.evp);
+	EVP_CIPHER_CTX_free(aead->open.evp);
+	OPENSSL_clear_free(aead, sizeof(*aead));
+}
+
+size_t
+pge_aead_overhead(PgeAlgorithm algorithm)
+{
+	switch (algorithm)
+	{
+		case PGE_XAES_256_GCM:
+			return XAES_NONCE_LEN + PGE_AEAD_TAG_LEN;
+		case PGE_AES_256_GCM:
+			return PGE_AEAD_IV_LEN + PGE_AEAD_TAG_LEN;
+	}
+	return 0;
+}
+
+void
+pge_aead_new_salt(PgeAead *aead)
+{
+	aead->seal.has_salt = false;
+}
+
+void
+pge_aead_set_salt_uses(PgeAead *aead, uint32_t uses)
+{
+	aead->salt_uses = uses;
+}
+
+/* Does a plaintext of this length fit EVP's int, and the caller's buffer? */
+static PgeStatus
+check_seal_lengths(const PgeAead *aead, PgeBytes associated, PgeBytes plain,
+				   const PgeBuffer *body)
+{
+	size_t		overhead = pge_aead_overhead(aead->algorithm);
+
+	if (plain.len > PGE_AEAD_BODY_MAX - overhead ||
+		associated.len > PGE_AEAD_BODY_MAX ||
+		body->capacity < plain.len + overhead)
+		return PGE_TOO_LARGE;
+	return PGE_OK;
+}
+
+PgeStatus
+pge_aead_seal_with_nonce(PgeAead *aead, PgeBytes nonce, PgeBytes associated,
+						 PgeBytes plain, PgeBuffer *body)
+{
+	const uint8_t *iv = nonce.data;
+	PgeStatus	status;
+
+	body->len = 0;
+	status = check_seal_lengths(aead, associated, plain, body);
+	if (status != PGE_OK)
+		return status;
+	if (nonce.len + PGE_AEAD_TAG_LEN != pge_aead_overhead(aead->algorithm))
+		return PGE_INVALID;
+	if (aead->algorithm == PGE_XAES_256_GCM)
+	{
+		status = key_for_salt(aead, &aead->seal, nonce.data, 1);
+		if (status != PGE_OK)
+			return status;
+		iv += PGE_XAES_SALT_LEN;
+	}
+	memcpy(body->data, nonce.data, nonce.len);
+	status = seal_gcm(aead->seal.evp, iv, associated, plain, body->data + nonce.len);
+	if (status == PGE_OK)
+		body->len = nonce.len + plain.len + PGE_AEAD_TAG_LEN;
+	else
+		pge_secret_wipe(body->data, nonce.len + plain.len + PGE_AEAD_TAG_LEN);
+	return status;
+}
+
+/*
+ * A salt is drawn for the first value and then again after so many: the IVs
+ * under one salt are random, so GCM's bound on random IVs holds for the
+ * derived key with a wide margin.
+ */
+static PgeStatus
+draw_nonce(PgeAead *aead, uint8_t *nonce, size_t *len)
+{
+	PgeStatus	status;
+
+	if (aead->algorithm == PGE_AES_256_GCM)
+	{
+		*len = PGE_AEAD_IV_LEN;
+		return pge_random_nonce(nonce, PGE_AEAD_IV_LEN);
+	}
+	*len = XAES_NONCE_LEN;
+	if (aead->seal.has_salt && aead->salt_uses < PGE_XAES_SALT_USES)
+	{
+		memcpy(nonce, aead->seal.salt, PGE_XAES_SALT_LEN);
+		status = pge_random_nonce(nonce + PGE_XAES_SALT_LEN, PGE_AEAD_IV_LEN);
+	}
+	else
+	{
+		aead->salt_uses = 0;
+		status = pge_random_nonce(nonce, XAES_NONCE_LEN);
+	}
+	if (status == PGE_OK)
+		aead->salt_uses++;
+	return status;
+}
+
+PgeStatus
+pge_aead_seal(PgeAead *aead, PgeBytes associated, PgeBytes plain, PgeBuffer *body)
+{
+	uint8_t		nonce[XAES_NONCE_LEN];
+	size_t		len;
+	PgeStatus	status;
+
+	body->len = 0;
+	status = draw_nonce(aead, nonce, &len);
+	if (status != PGE_OK)
+		return status;
+	return pge_aead_seal_with_nonce(aead, pge_bytes(nonce, len), associated,
+									plain, body);
+}
+
+PgeStatus
+pge_aead_open(PgeAead *aead, PgeBytes associated, PgeBytes body, PgeBuffer *plain)
+{
+	size_t		overhead = pge_aead_overhead(aead->algorithm);
+	size_t		nonce_len = overhead - PGE_AEAD_TAG_LEN;
+	PgeStatus	status;
+
+	plain->len = 0;
+	if (body.len < overhead)
+		return PGE_MALFORMED;
+	if (body.len > PGE_AEAD_BODY_MAX || associated.len > PGE_AEAD_BODY_MAX ||
+		plain->capacity < body.len - overhead)
+		return PGE_TOO_LARGE;
+	if (aead->algorithm == PGE_XAES_256_GCM)
+	{
+		status = key_for_salt(aead, &aead->open, body.data, 0);
+		if (status != PGE_OK)
+			return status;
+	}
+	status = open_gcm(aead->open.evp, body.data + nonce_len - PGE_AEAD_IV_LEN,
+					  associated,
+					  pge_bytes(body.data + nonce_len, body.len - nonce_len),
+					  plain->data);
+	if (status == PGE_OK)
+		plain->len = body.len - overhead;
+	else
+		pge_secret_wipe(plain->data, body.len - overhead);
+	return status;
+}
+
+static PgeStatus
+fetch_ciphers(EVP_CIPHER **gcm, EVP_CIPHER **ecb)
+{
+	pid_t		pid = getpid();
+	PgeStatus	status = PGE_OK;
+
+	pthread_mutex_lock(&fetch_lock);
+	if (fetch_pid != pid)
+	{
+		gcm_cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+		ecb_cipher = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
+		if (gcm_cipher != NULL && ecb_cipher != NULL)
+			fetch_pid = pid;
+		else
+		{
+			EVP_CIPHER_free(gcm_cipher);
+			EVP_CIPHER_free(ecb_cipher);
+			status = crypto_failed();
+		}
+	}
+	*gcm = gcm_cipher;
+	*ecb = ecb_cipher;
+	pthread_mutex_unlock(&fetch_lock);
+	return status;
+}
+
+void
+pge_aead_drop_ciphers(void)
+{
+	pthread_mutex_lock(&fetch_lock);
+	if (fetch_pid == getpid())
+	{
+		EVP_CIPHER_free(gcm_cipher);
+		EVP_CIPHER_free(ecb_cipher);
+	}
+	fetch_pid = 0;
+	gcm_cipher = ecb_cipher = NULL;
+	pthread_mutex_unlock(&fetch_lock);
+}
+
+/* "gcm" gets a context; with a key it is ready for IVs. */
+static PgeStatus
+set_up_gcm(GcmContext *gcm, EVP_CIPHER *cipher, const uint8_t *key, int enc)
+{
+	gcm->evp = EVP_CIPHER_CTX_new();
+	if (gcm->evp == NULL)
+	{
+		ERR_clear_error();
+		return PGE_OUT_OF_MEMORY;
+	}
+	if (EVP_CipherInit_ex(gcm->evp, cipher, NULL, key, NULL, enc) != 1)
+		return crypto_failed();
+	return PGE_OK;
+}
+
+/* Encrypts whole blocks with the DEK itself. */
+static PgeStatus
+encrypt_blocks(PgeAead *aead, const uint8_t *in, uint8_t *out, int len)
+{
+	int			n = 0;
+
+	if (EVP_EncryptUpdate(aead->derive, out, &n, in, len) != 1 || n != len)
+		return crypto_failed();
+	return PGE_OK;
+}
+
+/* CMAC's subkey K1: the encrypted zero block doubled in GF(2^128). */
+static PgeStatus
+set_up_xaes(PgeAead *aead, const PgeSecret *dek, EVP_CIPHER *ecb)
+{
+	static const uint8_t zero[AES_BLOCK_LEN];
+	uint8_t    *k1 = aead->k1;
+	uint8_t		carry;
+	PgeStatus	status;
+
+	aead->derive = EVP_CIPHER_CTX_new();
+	if (aead->derive == NULL)
+	{
+		ERR_clear_error();
+		return PGE_OUT_OF_MEMORY;
+	}
+	if (EVP_EncryptInit_ex(aead->derive, ecb, NULL, dek->bytes, NULL) != 1 ||
+		EVP_CIPHER_CTX_set_padding(aead->derive, 0) != 1)
+		return crypto_failed();
+	status = encrypt_blocks(aead, zero, k1, AES_BLOCK_LEN);
+	if (status != PGE_OK)
+		return status;
+	carry = k1[0] >> 7;
+	for (int i = 0; i < AES_BLOCK_LEN - 1; i++)
+		k1[i] = (uint8_t) (k1[i] << 1 | k1[i + 1] >> 7);
+	k1[AES_BLOCK_LEN - 1] = (uint8_t) (k1[AES_BLOCK_LEN - 1] << 1);
+	k1[AES_BLOCK_LEN - 1] ^= (uint8_t) (0x87 & -carry); /* no branch on a secret */
+	return PGE_OK;
+}
+
+/*
+ * The derived key: CMAC with the DEK over 00 01 'X' 00 salt, then over
+ * 00 02 'X' 00 salt (the counter mode of NIST SP 800-108 with C2SP's label).
+ */
+static PgeStatus
+derive_key(PgeAead *aead, const uint8_t *salt, PgeSecret *key)
+{
+	uint8_t		blocks[2 * AES_BLOCK_LEN] = {0};
+	PgeStatus	status;
+
+	for (int b = 0; b < 2; b++)
+	{
+		uint8_t    *m = blocks + b * AES_BLOCK_LEN;
+
+		m[1] = (uint8_t) (b + 1);
+		m[2] = 'X';
+		memcpy(m + 4, salt, PGE_XAES_SALT_LEN);
+		for (int i = 0; i < AES_BLOCK_LEN; i++)
+			m[i] ^= aead->k1[i];
+	}
+	status = encrypt_blocks(aead, blocks, key->bytes, sizeof(blocks));
+	pge_secret_wipe(blocks, sizeof(blocks));
+	return status;
+}
+
+/* Sees to it that "gcm" holds the key derived for this salt. */
+static PgeStatus
+key_for_salt(PgeAead *aead, GcmContext *gcm, const uint8_t *salt, int enc)
+{
+	PgeSecret	key;
+	PgeStatus	status;
+
+	/* A salt is no secret: it stands in the value. */
+	if (gcm->has_salt && memcmp(gcm->salt, salt, PGE_XAES_SALT_LEN) == 0)
+		return PGE_OK;
+	gcm->has_salt = false;
+	status = derive_key(aead, salt, &key);
+	if (status == PGE_OK && gcm->evp == NULL)
+	{
+		EVP_CIPHER *cipher;
+		EVP_CIPHER *ecb;
+
+		status = fetch_ciphers(&cipher, &ecb);
+		if (status == PGE_OK)
+			status = set_up_gcm(gcm, cipher, NULL, enc);
+	}
+	if (status == PGE_OK &&
+		EVP_CipherInit_ex(gcm->evp, NULL, NULL, key.bytes, NULL, enc) != 1)
+		status = crypto_failed();
+	pge_secret_wipe(&key, sizeof(key));
+	if (status != PGE_OK)
+		return status;
+	memcpy(gcm->salt, salt, PGE_XAES_SALT_LEN);
+	gcm->has_salt = true;
+	return PGE_OK;
+}
+
+/* Writes plain.len + PGE_AEAD_TAG_LEN bytes; lengths are checked. */
+static PgeStatus
+seal_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
+		 PgeBytes plain, uint8_t *out)
+{
+	int			n = 0;
+	int			rest = 0;
+
+	if (EVP_EncryptInit_ex(evp, NULL, NULL, NULL, iv) != 1)
+		return crypto_failed();
+	if (associated.len > 0 &&
+		EVP_EncryptUpdate(evp, NULL, &n, associated.data, (int) associated.len) != 1)
+		return crypto_failed();
+	n = 0;
+	if (plain.len > 0 &&
+		EVP_EncryptUpdate(evp, out, &n, plain.data, (int) plain.len) != 1)
+		return crypto_failed();
+	if (EVP_EncryptFinal_ex(evp, out + n, &rest) != 1 ||
+		(size_t) n + (size_t) rest != plain.len)
+		return crypto_failed();
+	if (EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, PGE_AEAD_TAG_LEN,
+							out + plain.len) != 1)
+		return crypto_failed();
+	return PGE_OK;
+}
+
+/*
+ * "sealed" is ciphertext and tag; lengths are checked.  Until the last call has
+ * agreed, what stands in "out" is an attacker's: the caller wipes it.
+ */
+static PgeStatus
+open_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
+		 PgeBytes sealed, uint8_t *out)
+{
+	size_t		len = sealed.len - PGE_AEAD_TAG_LEN;
+	uint8_t		tag[PGE_AEAD_TAG_LEN];	/* EVP takes a pointer it may write through */
+	int			n = 0;
+	int			rest = 0;
+
+	memcpy(tag, sealed.data + len, sizeof(tag));
+	if (EVP_DecryptInit_ex(evp, NULL, NULL, NULL, iv) != 1 ||
+		EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_SET_TAG, PGE_AEAD_TAG_LEN, tag) != 1)
+		return crypto_failed();
+	if (associated.len > 0 &&
+		EVP_DecryptUpdate(evp, NULL, &n, associated.data, (int) associated.len) != 1)
+		return crypto_failed();
+	n = 0;
+	if (len > 0 && EVP_DecryptUpdate(evp, out, &n, sealed.data, (int) len) != 1)
+		return crypto_failed();
+	if ((size_t) n != len)
+		return crypto_failed();
+	if (EVP_DecryptFinal_ex(evp, tag, &rest) != 1)
+	{
+		ERR_clear_error();
+		return PGE_NOT_AUTHENTIC;
+	}
+	if (rest != 0)
+		return crypto_failed();
+	return PGE_OK;
+}

@@ -1,0 +1,36 @@
+"""Makes the seeds of the targets here from test/interop's writer.
+
+usage: make_seeds.py, with the Python of test/interop/run.sh
+
+SPDX-License-Identifier: PostgreSQL
+"""
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "interop"))
+import envelope_format as fmt  # noqa: E402
+
+KEY = b"the fuzzers' key, 32 bytes long\0"
+
+
+def seed(target, name, data):
+    folder = HERE / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+for algorithm in (1, 2):
+    for size in (0, 1, 11, 100):
+        seed("sealed_value_fuzz", f"opens-{algorithm}-{size}", fmt.seal(algorithm, KEY, 7, b"a", b"x" * size))
+seed("sealed_value_fuzz", "id-0", bytes([1, 0, 0, 0, 0]) + bytes(40))
+seed("sealed_value_fuzz", "short", b"\x01\0\0\0\1" + bytes(27))
+seed("sealed_value_fuzz", "reserved", b"\xe0\0\0\0\1" + bytes(60))
+for length in (1, 4, 255):
+    seed("binding_fuzz", f"key-id-{length}", fmt.binding(bytes(range(16)), 7, 1, 1, 1, b"k" * length))
+seed("binding_fuzz", "left-over", fmt.binding(bytes(range(16)), 7, 1, 1, 2, b"acme") + b"x")
+seed("binding_fuzz", "short", fmt.binding(bytes(range(16)), 7, 1, 1, 2, b"acme")[:-1])
+seed("wrapped_key_fuzz", "local", fmt.wrap_local(KEY, 1, bytes(32), b"binding"))
+seed("wrapped_key_fuzz", "one-byte", b"\1\1\0x")
+seed("wrapped_key_fuzz", "empty", b"\1\1\0")
+seed("wrapped_key_fuzz", "other-form", b"\1\2\0abc")
