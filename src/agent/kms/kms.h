@@ -70,7 +70,10 @@ typedef struct KmsProvider
 	void		(*close) (KmsSession *session);
 } KmsProvider;
 
-/* The one list: kms_registry.c.  NULL: no such service in this build. */
+/*
+ * The one list: kms_registry.c.  NULL: no such service in this build.  An empty
+ * URI (KMS_CREATE without one) is for the local keyring.
+ */
 extern const KmsProvider *pge_kms_provider_of(PgeBytes uri);
 extern const KmsProvider *const *pge_kms_providers(void);	/* ends with NULL */
 

@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * agent_settings.c
+ *	  What the keeper's SETTINGS frame says.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent_settings.h"
+#include "agent/jobs.h"
+
+#define CONCURRENCY_DEFAULT		16
+
+static bool is_named(PgeBytes name, const char *wanted);
+static bool copy_text(PgeBytes value, char *out, size_t size);
+static bool copy_concurrency(PgeBytes value, int *out);
+
+PgeStatus
+pge_agent_settings_read(const PgeFrame *frame, AgentSettings *settings,
+						const char **what)
+{
+	memset(settings, 0, sizeof(*settings));
+	settings->kms_concurrency = CONCURRENCY_DEFAULT;
+	for (int i = 0; i < frame->npairs; i++)
+	{
+		PgeBytes	name = frame->name[i];
+		PgeBytes	value = frame->value[i];
+		bool		fits = true;
+
+		if (is_named(name, "keyring_file"))
+			fits = copy_text(value, settings->keyring_file,
+							 sizeof(settings->keyring_file));
+		else if (is_named(name, "keyring_passphrase_command"))
+			fits = copy_text(value, settings->passphrase_command,
+							 sizeof(settings->passphrase_command));
+		else if (is_named(name, "kms_concurrency"))
+			fits = copy_concurrency(value, &settings->kms_concurrency);
+		if (!fits)
+		{
+			*what = "a value is out of its bounds";
+			return PGE_INVALID;
+		}
+	}
+	return PGE_OK;
+}
+
+KmsConfig
+pge_agent_settings_kms(const AgentSettings *settings)
+{
+	KmsConfig	config = {
+		.keyring_file = settings->keyring_file,
+		.keyring_passphrase_command = settings->passphrase_command,
+	};
+
+	return config;
+}
+
+static bool
+is_named(PgeBytes name, const char *wanted)
+{
+	return name.len == strlen(wanted) &&
+		strncmp((const char *) name.data, wanted, name.len) == 0;
+}
+
+static bool
+copy_text(PgeBytes value, char *out, size_t size)
+{
+	if (value.len >= size)
+		return false;
+	if (value.len > 0)
+		memcpy(out, value.data, value.len);
+	out[value.len] = '\0';
+	return true;
+}
+
+static bool
+copy_concurrency(PgeBytes value, int *out)
+{
+	int			number = 0;
+
+	if (value.len == 0 || value.len > 4)
+		return false;
+	for (size_t i = 0; i < value.len; i++)
+	{
+		if (value.data[i] < '0' || value.data[i] > '9')
+			return false;
+		number = number * 10 + (value.data[i] - '0');
+	}
+	*out = number;
+	return number >= 1 && number <= JOBS_CONCURRENCY_MAX;
+}

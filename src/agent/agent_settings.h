@@ -1,0 +1,30 @@
+/*
+ * agent_settings.h -- what the keeper's SETTINGS frame says.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_AGENT_AGENT_SETTINGS_H
+#define PGE_AGENT_AGENT_SETTINGS_H
+
+#include "agent/kms/kms.h"
+#include "format/frame.h"
+
+typedef struct AgentSettings
+{
+	char		keyring_file[PGE_FRAME_VALUE_MAX + 1];
+	char		passphrase_command[PGE_FRAME_VALUE_MAX + 1];
+	int			kms_concurrency;
+} AgentSettings;
+
+/*
+ * Names that this version has no use for are left aside (the keeper may be
+ * newer).  PGE_INVALID: *what tells why, and *settings is not to be used.
+ */
+extern PgeStatus pge_agent_settings_read(const PgeFrame *frame,
+										 AgentSettings *settings,
+										 const char **what);
+
+/* Spans of the result point into settings. */
+extern KmsConfig pge_agent_settings_kms(const AgentSettings *settings);
+
+#endif							/* PGE_AGENT_AGENT_SETTINGS_H */

@@ -1,0 +1,283 @@
+/*-------------------------------------------------------------------------
+ *
+ * client_session.c
+ *	  The connections of backends.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/client_session.h"
+#include "agent/dispatch.h"
+#include "agent/keeper_pipe.h"
+
+#define ACCEPTS_PER_TURN	64
+#define ACCEPT_PAUSE_MS		100 /* after running out of descriptors */
+#define REFUSAL_LOG_MS		10000	/* at most one line in this time */
+
+static bool is_same_user(int fd, pid_t *pid);
+static void add_client(Agent *agent, int fd, pid_t pid, uint64_t now);
+static void read_input(AgentClient *client);
+static void take_frames(Agent *agent, AgentClient *client);
+static PgeStatus take_frame(Agent *agent, AgentClient *client, PgeBytes bytes);
+static PgeStatus take_hello(Agent *agent, AgentClient *client,
+							const PgeFrame *frame);
+static bool is_request(const PgeFrame *frame);
+static void refuse_client(Agent *agent, AgentClient *client, const char *why);
+static void log_refusal(Agent *agent, pid_t pid, const char *why);
+static size_t frame_max(const AgentClient *client);
+
+bool
+pge_session_may_accept(const Agent *agent, uint64_t now)
+{
+	return agent->configured && agent->nclients < agent->max_clients &&
+		now >= agent->accept_again;
+}
+
+/* Who finds no room stays in the socket's backlog until its own deadline. */
+void
+pge_session_accept(Agent *agent, uint64_t now)
+{
+	for (int i = 0; i < ACCEPTS_PER_TURN && pge_session_may_accept(agent, now); i++)
+	{
+		int			fd = accept4(agent->listen_fd, NULL, NULL,
+								 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		pid_t		pid;
+
+		if (fd < 0)
+		{
+			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+				errno == ENOBUFS)
+				agent->accept_again = now + ACCEPT_PAUSE_MS;
+			if (errno == ECONNABORTED || errno == EINTR)
+				continue;
+			return;
+		}
+		agent->counters.connections++;
+		if (is_same_user(fd, &pid))
+			add_client(agent, fd, pid, now);
+		else
+		{
+			agent->counters.refused++;
+			log_refusal(agent, pid, "it runs as another user");
+			close(fd);
+		}
+	}
+}
+
+bool
+pge_session_wants_input(const AgentClient *client)
+{
+	return client->nwaiters < AGENT_CLIENT_WAITERS &&
+		client->stream.out_bytes < AGENT_CLIENT_OUT_MAX;
+}
+
+bool
+pge_session_has_work(AgentClient *client)
+{
+	PgeBytes	bytes;
+
+	if (client->gone || !pge_session_wants_input(client))
+		return false;
+	return pge_stream_next(&client->stream, frame_max(client), &bytes) != PGE_OK ||
+		bytes.len > 0;
+}
+
+void
+pge_session_turn(Agent *agent, AgentClient *client, uint64_t now)
+{
+	if (client->readable && !client->gone)
+		read_input(client);
+	if (!client->gone)
+		take_frames(agent, client);
+	if (!client->gone && !pge_stream_flush(&client->stream))
+		client->gone = true;
+	if (!client->gone && client->state != CLIENT_TRUSTED &&
+		now >= client->handshake_deadline)
+		refuse_client(agent, client, "it did not prove itself in time");
+}
+
+void
+pge_session_sweep(Agent *agent)
+{
+	AgentClient **link = &agent->clients;
+
+	while (*link != NULL)
+	{
+		AgentClient *client = *link;
+
+		if (!client->gone)
+		{
+			link = &client->next;
+			continue;
+		}
+		*link = client->next;
+		pge_dispatch_forget(agent, client);
+		pge_stream_close(&client->stream);
+		free(client);
+		agent->nclients--;
+	}
+}
+
+void
+pge_session_close_all(Agent *agent)
+{
+	for (AgentClient *client = agent->clients; client; client = client->next)
+		client->gone = true;
+	pge_session_sweep(agent);
+}
+
+static bool
+is_same_user(int fd, pid_t *pid)
+{
+	struct ucred peer;
+	socklen_t	len = sizeof(peer);
+
+	*pid = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+		return false;
+	*pid = peer.pid;
+	return peer.uid == geteuid();
+}
+
+static void
+add_client(Agent *agent, int fd, pid_t pid, uint64_t now)
+{
+	AgentClient *client = calloc(1, sizeof(*client));
+
+	if (client == NULL)
+	{
+		close(fd);
+		return;
+	}
+	pge_stream_init(&client->stream, fd);
+	client->state = CLIENT_GREETS;
+	client->handshake_deadline = now + AGENT_HANDSHAKE_MS;
+	client->pid = pid;
+	client->next = agent->clients;
+	agent->clients = client;
+	agent->nclients++;
+}
+
+/*
+ * While we do not want input poll still tells of a peer that is gone, and of
+ * nothing else; its requests must not be performed for nobody.
+ */
+static void
+read_input(AgentClient *client)
+{
+	if (!pge_session_wants_input(client) || !pge_stream_fill(&client->stream))
+		client->gone = true;
+}
+
+static void
+take_frames(Agent *agent, AgentClient *client)
+{
+	for (int i = 0; i < AGENT_FRAMES_PER_TURN; i++)
+	{
+		PgeBytes	bytes;
+		PgeStatus	status;
+
+		if (client->gone || !pge_session_wants_input(client))
+			return;
+		status = pge_stream_next(&client->stream, frame_max(client), &bytes);
+		if (status == PGE_OK && bytes.len == 0)
+			return;
+		if (status == PGE_OK)
+			status = take_frame(agent, client, bytes);
+		if (status != PGE_OK)
+		{
+			refuse_client(agent, client,
+						  status == PGE_UNAUTHENTICATED ? "its proof is wrong" :
+						  status == PGE_MALFORMED ? "it sent something else than frames of this version" :
+						  pge_status_name(status));
+			return;
+		}
+		pge_stream_consume(&client->stream, bytes.len);
+	}
+}
+
+static PgeStatus
+take_frame(Agent *agent, AgentClient *client, PgeBytes bytes)
+{
+	PgeFrame	frame;
+	PgeStatus	status = pge_frame_decode(bytes, &frame);
+
+	if (status != PGE_OK)
+		return status;
+	switch (client->state)
+	{
+		case CLIENT_GREETS:
+			return take_hello(agent, client, &frame);
+		case CLIENT_PROVES:
+			status = pge_handshake_verify(&client->handshake,
+										  &agent->socket_secret, &frame);
+			if (status == PGE_OK)
+				client->state = CLIENT_TRUSTED;
+			return status;
+		case CLIENT_TRUSTED:
+			if (!is_request(&frame))
+				return PGE_MALFORMED;
+			pge_dispatch_request(agent, client, bytes, &frame);
+			return PGE_OK;
+	}
+	return PGE_MALFORMED;
+}
+
+static PgeStatus
+take_hello(Agent *agent, AgentClient *client, const PgeFrame *frame)
+{
+	PgeFrame	challenge;
+	PgeStatus	status;
+
+	status = pge_handshake_challenge(&client->handshake, &agent->socket_secret,
+									 frame, &challenge);
+	if (status == PGE_OK)
+		status = pge_stream_send(&client->stream, &challenge);
+	if (status == PGE_OK)
+		client->state = CLIENT_PROVES;
+	return status;
+}
+
+static bool
+is_request(const PgeFrame *frame)
+{
+	return frame->type >= PGE_FRAME_UNWRAP && frame->type <= PGE_FRAME_STATUS;
+}
+
+static void
+refuse_client(Agent *agent, AgentClient *client, const char *why)
+{
+	client->gone = true;
+	agent->counters.refused++;
+	log_refusal(agent, client->pid, why);
+}
+
+/* Whoever can connect could otherwise fill the server's log. */
+static void
+log_refusal(Agent *agent, pid_t pid, const char *why)
+{
+	uint64_t	now = pge_agent_now_ms();
+
+	if (agent->refusal_logged != 0 &&
+		now - agent->refusal_logged < REFUSAL_LOG_MS)
+	{
+		agent->refusals_unlogged++;
+		return;
+	}
+	pge_keeper_log(agent, AGENT_WARNING,
+				   "The agent closed the connection of process %d: %s (%d more since the last such message).",
+				   (int) pid, why, agent->refusals_unlogged);
+	agent->refusal_logged = now;
+	agent->refusals_unlogged = 0;
+}
+
+static size_t
+frame_max(const AgentClient *client)
+{
+	return client->state == CLIENT_TRUSTED ? PGE_FRAME_MAX : HANDSHAKE_FRAME_MAX;
+}

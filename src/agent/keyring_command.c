@@ -1,0 +1,478 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyring_command.c
+ *	  pg_envelope_agent keyring: an administrator's hands on the local keyring.
+ *
+ * Works without a server and while the agent runs: both take the same lock for
+ * the moment of a change.  Prints names, numbers and dates; never key bytes.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/commands.h"
+#include "agent/kms/keyring_store.h"
+#include "crypto/selftest.h"
+
+typedef struct Options
+{
+	const char *keyring;
+	const char *passphrase_command;
+	const char *new_passphrase_command;
+	bool		test;
+	bool		plain;
+	bool		force;
+	bool		help;
+	const char *verb;
+	const char *operand;
+} Options;
+
+typedef struct Verb
+{
+	const char *name;
+	bool		operand;		/* takes one */
+	const char *options;		/* letters of the options that it takes */
+	int			(*run) (const Options *options, KeyringStore *store);
+} Verb;
+
+/* What a restore needs to know, and what it found to be lost. */
+typedef struct Restore
+{
+	const Keyring *source;
+	bool		force;
+	unsigned	lost;
+} Restore;
+
+static int	list_keyring(const Options *options, KeyringStore *store);
+static int	create_keyring(const Options *options, KeyringStore *store);
+static int	check_keyring(const Options *options, KeyringStore *store);
+static int	backup_keyring(const Options *options, KeyringStore *store);
+static int	restore_keyring(const Options *options, KeyringStore *store);
+static int	change_passphrase(const Options *options, KeyringStore *store);
+
+static const Verb verbs[] = {
+	{"list", false, "", list_keyring},
+	{"create", false, "t", create_keyring},
+	{"check", false, "", check_keyring},
+	{"backup", true, "", backup_keyring},
+	{"restore", true, "f", restore_keyring},
+	{"passwd", false, "np", change_passphrase},
+};
+
+static const struct option long_options[] = {
+	{"keyring", required_argument, NULL, 'k'},
+	{"passphrase-command", required_argument, NULL, 'c'},
+	{"new-passphrase-command", required_argument, NULL, 'n'},
+	{"plain", no_argument, NULL, 'p'},
+	{"test", no_argument, NULL, 't'},
+	{"force", no_argument, NULL, 'f'},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0}
+};
+
+static const char usage_text[] =
+"Usage: pg_envelope_agent keyring COMMAND [OPTION]...\n"
+"\n"
+"  list                 name every KEK and version (never key bytes)\n"
+"  create [--test]      make an empty keyring; never over another file.\n"
+"                       --test marks it as one that tests may fill and lose\n"
+"  check                verify directory, file, passphrase and every entry\n"
+"  backup FILE          copy the verified keyring to FILE, which must not exist\n"
+"  restore FILE [--force]\n"
+"                       put a backup in place; refused while the keyring holds\n"
+"                       KEKs that FILE lacks, or cannot be read, unless --force\n"
+"  passwd --new-passphrase-command COMMAND | --plain\n"
+"                       set, change or remove the passphrase; the keys stay\n"
+"\n"
+"Options of every command:\n"
+"  --keyring FILE       the keyring; without it $PGDATA.pg_envelope/keyring,\n"
+"                       which is pg_envelope.keyring_file's default\n"
+"  --passphrase-command COMMAND\n"
+"                       prints the passphrase (run by /bin/sh, 10 s at most), as\n"
+"                       pg_envelope.keyring_passphrase_command does\n"
+"\n"
+"Run it as the user who owns the keyring (the server's). It works while the\n"
+"server runs. After passwd change pg_envelope.keyring_passphrase_command too.\n"
+"\n"
+"Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage.\n";
+
+static bool parse_options(int argc, char **argv, Options *options, char *given);
+static const Verb *find_verb(const Options *options, const char *given);
+static int	usage_error(const char *what);
+static int	run_verb(const Verb *verb, const Options *options);
+static bool default_path(char *path);
+static int	fail(const char *what, PgeStatus status, const char *detail);
+static void warn_if_plain(const Keyring *keyring, const char *path);
+static void print_entry(const KeyringEntry *entry);
+static unsigned count_keks(const Keyring *keyring);
+static PgeStatus apply_test_flag(Keyring *keyring, void *arg, char *detail);
+static PgeStatus apply_restore(Keyring *keyring, void *arg, char *detail);
+static PgeStatus apply_passphrase(Keyring *keyring, void *arg, char *detail);
+
+int
+pge_command_keyring(int argc, char **argv)
+{
+	Options		options = {0};
+	char		given[8] = "";
+	const char *broken;
+	const Verb *verb;
+
+	if (!parse_options(argc, argv, &options, given))
+		return COMMAND_USAGE;
+	if (options.help)
+	{
+		fputs(usage_text, stdout);
+		return COMMAND_OK;
+	}
+	verb = find_verb(&options, given);
+	if (verb == NULL)
+		return COMMAND_USAGE;
+	if (pge_crypto_selftest(&broken) != PGE_OK)
+	{
+		fprintf(stderr, "pg_envelope_agent: the self-test of %s failed: no key is touched\n", broken);
+		return COMMAND_FAILED;
+	}
+	return run_verb(verb, &options);
+}
+
+/* "given": the letters of the options that only some commands take. */
+static bool
+parse_options(int argc, char **argv, Options *options, char *given)
+{
+	int			letter;
+
+	while ((letter = getopt_long(argc, argv, "h", long_options, NULL)) != -1)
+	{
+		if (strchr("nptf", letter) != NULL && strchr(given, letter) == NULL)
+			*strchr(given, '\0') = (char) letter;
+		if (letter == 'k')
+			options->keyring = optarg;
+		else if (letter == 'c')
+			options->passphrase_command = optarg;
+		else if (letter == 'n')
+			options->new_passphrase_command = optarg;
+		else if (letter == 'p')
+			options->plain = true;
+		else if (letter == 't')
+			options->test = true;
+		else if (letter == 'f')
+			options->force = true;
+		else if (letter == 'h')
+			options->help = true;
+		else
+			return false;		/* getopt has said what */
+	}
+	options->verb = optind < argc ? argv[optind++] : NULL;
+	options->operand = optind < argc ? argv[optind++] : NULL;
+	if (optind < argc)
+	{
+		usage_error("too many arguments");
+		return false;
+	}
+	return true;
+}
+
+static const Verb *
+find_verb(const Options *options, const char *given)
+{
+	for (size_t i = 0; options->verb != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++)
+	{
+		const Verb *verb = &verbs[i];
+
+		if (strcmp(verb->name, options->verb) != 0)
+			continue;
+		if (verb->operand != (options->operand != NULL))
+			usage_error(verb->operand ? "this command needs a file" : "too many arguments");
+		else if (strspn(given, verb->options) != strlen(given))
+			usage_error("this command does not take that option");
+		else
+			return verb;
+		return NULL;
+	}
+	usage_error(options->verb == NULL ? "no keyring command given" : "unknown keyring command");
+	return NULL;
+}
+
+static int
+usage_error(const char *what)
+{
+	fprintf(stderr, "pg_envelope_agent: %s; try \"pg_envelope_agent keyring --help\"\n", what);
+	return COMMAND_USAGE;
+}
+
+static int
+run_verb(const Verb *verb, const Options *options)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	char		path[KEYRING_PATH_MAX + 64];
+	KeyringStore *store;
+	PgeStatus	status;
+	int			result;
+
+	if (options->keyring == NULL && !default_path(path))
+		return usage_error("no keyring given: use --keyring FILE or set PGDATA");
+	status = pge_keyring_store_new(options->keyring != NULL ? options->keyring : path,
+								   options->passphrase_command, &store, detail);
+	if (status != PGE_OK)
+		return fail("open the keyring", status, detail);
+	result = verb->run(options, store);
+	pge_keyring_store_free(store);
+	return result;
+}
+
+/* Beside the data directory, as the server's default is. */
+static bool
+default_path(char *path)
+{
+	const char *pgdata = getenv("PGDATA");
+	size_t		len = pgdata == NULL ? 0 : strlen(pgdata);
+
+	while (len > 1 && pgdata[len - 1] == '/')
+		len--;
+	if (len == 0 || len > KEYRING_PATH_MAX)
+		return false;
+	snprintf(path, KEYRING_PATH_MAX + 64, "%.*s.pg_envelope/keyring", (int) len, pgdata);
+	return true;
+}
+
+static int
+fail(const char *what, PgeStatus status, const char *detail)
+{
+	fprintf(stderr, "pg_envelope_agent: could not %s: %s\n", what,
+			detail[0] != '\0' ? detail : pge_status_name(status));
+	return COMMAND_FAILED;
+}
+
+static void
+warn_if_plain(const Keyring *keyring, const char *path)
+{
+	if (keyring->header.protection == KEYRING_PLAIN)
+		fprintf(stderr, "WARNING: \"%s\" is plain, not under a passphrase: whoever reads it, or a disk or backup that holds it, can open every value that its KEKs protect.\n", path);
+}
+
+static int
+list_keyring(const Options *options, KeyringStore *store)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	Keyring		keyring;
+	PgeStatus	status = pge_keyring_store_load(store, NULL, &keyring, NULL, detail);
+
+	(void) options;
+	if (status != PGE_OK)
+		return fail("list the keyring", status, detail);
+	for (uint32_t i = 0; i < keyring.header.count; i++)
+		print_entry(&keyring.entries[i]);
+	pge_keyring_wipe(&keyring);
+	return COMMAND_OK;
+}
+
+static void
+print_entry(const KeyringEntry *entry)
+{
+	char		uri[KEYRING_URI_LEN + 1];
+	char		created[32] = "?";
+	time_t		seconds = (time_t) entry->created;
+	struct tm	utc;
+
+	pge_keyring_uri(entry->uuid, uri);
+	if (gmtime_r(&seconds, &utc) != NULL)
+		strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &utc);
+	printf("%s version %" PRIu32 " enabled created %s\n", uri, entry->version, created);
+}
+
+static int
+create_keyring(const Options *options, KeyringStore *store)
+{
+	bool		test = options->test;
+	KeyringChange change = {KEYRING_MUST_NOT_EXIST, 0, apply_test_flag, &test, false};
+	char		detail[KMS_DETAIL_LEN] = "";
+	Keyring		keyring;
+	PgeStatus	status = pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail);
+
+	if (status != PGE_OK)
+		return fail("create the keyring", status, detail);
+	printf("created an empty %skeyring \"%s\"\n", test ? "test " : "", pge_keyring_store_path(store));
+	warn_if_plain(&keyring, pge_keyring_store_path(store));
+	pge_keyring_wipe(&keyring);
+	return COMMAND_OK;
+}
+
+static PgeStatus
+apply_test_flag(Keyring *keyring, void *arg, char *detail)
+{
+	(void) detail;
+	keyring->header.test = *(const bool *) arg;
+	return PGE_OK;
+}
+
+static int
+check_keyring(const Options *options, KeyringStore *store)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	Keyring		keyring;
+	PgeStatus	status = pge_keyring_store_load(store, NULL, &keyring, NULL, detail);
+
+	if (status != PGE_OK)
+		return fail("verify the keyring", status, detail);
+	printf("keyring: %s\n", pge_keyring_store_path(store));
+	printf("test keyring: %s\n", keyring.header.test ? "yes" : "no");
+	printf("protection: %s\n", keyring.header.protection == KEYRING_SCRYPT ? "passphrase" : "plain");
+	printf("serial: %" PRIu64 "\n", keyring.header.serial);
+	printf("KEKs: %u\n", count_keks(&keyring));
+	printf("versions: %" PRIu32 "\n", keyring.header.count);
+	printf("ok\n");
+	warn_if_plain(&keyring, pge_keyring_store_path(store));
+	if (keyring.header.protection == KEYRING_PLAIN && options->passphrase_command != NULL)
+		fprintf(stderr, "WARNING: the passphrase command is not used; \"pg_envelope_agent keyring passwd\" puts the keyring under a passphrase.\n");
+	pge_keyring_wipe(&keyring);
+	return COMMAND_OK;
+}
+
+static unsigned
+count_keks(const Keyring *keyring)
+{
+	unsigned	count = 0;
+
+	for (uint32_t i = 0; i < keyring->header.count; i++)
+		if (i == 0 || memcmp(keyring->entries[i].uuid, keyring->entries[i - 1].uuid, PGE_UUID_LEN) != 0)
+			count++;
+	return count;
+}
+
+static int
+backup_keyring(const Options *options, KeyringStore *store)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	Keyring		keyring;
+	PgeStatus	status = pge_keyring_store_backup(store, options->operand, &keyring, detail);
+
+	if (status != PGE_OK)
+	{
+		pge_keyring_wipe(&keyring);
+		return fail("back up the keyring", status, detail);
+	}
+	printf("copied %u KEKs (%" PRIu32 " versions, serial %" PRIu64 ") to \"%s\"\n", count_keks(&keyring),
+		   keyring.header.count, keyring.header.serial, options->operand);
+	if (keyring.header.protection == KEYRING_SCRYPT)
+		printf("it opens under the passphrase of today only: keep that too, elsewhere\n");
+	warn_if_plain(&keyring, options->operand);
+	pge_keyring_wipe(&keyring);
+	return COMMAND_OK;
+}
+
+static int
+restore_keyring(const Options *options, KeyringStore *store)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	Keyring		source;
+	Keyring		keyring;
+	Restore		restore = {&source, options->force, 0};
+	KeyringChange change = {KEYRING_MAY_EXIST, 0, apply_restore, &restore, options->force};
+	KeyringStore *source_store;
+	PgeStatus	status = pge_keyring_store_new(options->operand, options->passphrase_command, &source_store, detail);
+
+	if (status == PGE_OK)
+		status = pge_keyring_store_load_copy(source_store, &source, detail);
+	pge_keyring_store_free(source_store);
+	if (status != PGE_OK)
+		return fail("read the backup", status, detail);
+	status = pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail);
+	pge_keyring_wipe(&source);
+	if (status != PGE_OK)
+		return fail("restore the keyring", status, detail);
+	if (detail[0] != '\0')
+		fprintf(stderr, "WARNING: what was there has been replaced unread. %s\n", detail);
+	printf("restored %u KEKs (%" PRIu32 " versions) to \"%s\"\n", count_keks(&keyring),
+		   keyring.header.count, pge_keyring_store_path(store));
+	warn_if_plain(&keyring, pge_keyring_store_path(store));
+	pge_keyring_wipe(&keyring);
+	return COMMAND_OK;
+}
+
+/*
+ * Names what would be lost.  The serial goes on from the higher of the two, so
+ * that the agent sees a change and not an older copy.
+ */
+static PgeStatus
+apply_restore(Keyring *keyring, void *arg, char *detail)
+{
+	Restore    *restore = arg;
+	uint64_t	serial = keyring->header.serial;
+	Keyring		copy;
+	PgeStatus	status;
+
+	for (uint32_t i = 0; i < keyring->header.count; i++)
+	{
+		const KeyringEntry *entry = &keyring->entries[i];
+		const KeyringEntry *kept = pge_keyring_find(restore->source, entry->uuid, entry->version);
+		char		uri[KEYRING_URI_LEN + 1];
+
+		if (kept != NULL && pge_secret_equal(kept->key.bytes, entry->key.bytes, PGE_DEK_LEN))
+			continue;
+		pge_keyring_uri(entry->uuid, uri);
+		fprintf(stderr, "%s: the backup lacks %s version %" PRIu32 "\n",
+				restore->force ? "WARNING" : "refused", uri, entry->version);
+		restore->lost++;
+	}
+	if (restore->lost > 0 && !restore->force)
+	{
+		pge_kms_detail(detail, "The keyring holds %u versions of KEKs that the backup lacks; what they wrap would be lost. Back it up first, then use --force.", restore->lost);
+		return PGE_INVALID;
+	}
+	status = pge_keyring_copy(restore->source, &copy);
+	if (status != PGE_OK)
+		return status;
+	pge_keyring_wipe(keyring);
+	*keyring = copy;
+	pge_secret_wipe(&copy, sizeof(copy));
+	if (keyring->header.serial < serial)
+		keyring->header.serial = serial;
+	return PGE_OK;
+}
+
+static int
+change_passphrase(const Options *options, KeyringStore *store)
+{
+	Keyring		protection;
+	KeyringChange change = {KEYRING_MUST_EXIST, 0, apply_passphrase, &protection, false};
+	char		detail[KMS_DETAIL_LEN] = "";
+	Keyring		keyring;
+	PgeStatus	status;
+
+	if (options->plain == (options->new_passphrase_command != NULL))
+		return usage_error("passwd needs either --new-passphrase-command or --plain");
+	pge_keyring_init(&protection);
+	status = pge_keyring_protect(&protection, options->plain ? NULL : options->new_passphrase_command, NULL, detail);
+	if (status == PGE_OK)
+		status = pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail);
+	pge_keyring_wipe(&protection);
+	if (status != PGE_OK)
+		return fail("change the passphrase", status, detail);
+	printf("\"%s\" is now %s\n", pge_keyring_store_path(store),
+		   options->plain ? "plain" : "under the new passphrase");
+	printf("%s\n", options->plain ? "reset pg_envelope.keyring_passphrase_command and reload"
+		   : "set pg_envelope.keyring_passphrase_command to the new command and reload; earlier backups still open under what they were made with");
+	warn_if_plain(&keyring, pge_keyring_store_path(store));
+	pge_keyring_wipe(&keyring);
+	return COMMAND_OK;
+}
+
+/* From a keyring without entries that was put under the new passphrase. */
+static PgeStatus
+apply_passphrase(Keyring *keyring, void *arg, char *detail)
+{
+	const Keyring *protection = arg;
+
+	(void) detail;
+	keyring->header.protection = protection->header.protection;
+	memcpy(keyring->header.salt, protection->header.salt, KEYRING_SALT_LEN);
+	keyring->file_key = protection->file_key;
+	return PGE_OK;
+}

@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * kms_reload.c
+ *	  New settings for the key services, while calls go on.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <pthread.h>
+#include <string.h>
+
+#include "agent/kms_reload.h"
+
+static void *reload_main(void *arg);
+
+void
+pge_kms_reload_init(KmsReload *reload, KmsSessions *sessions,
+					void (*notify) (void *arg), void *notify_arg)
+{
+	memset(reload, 0, sizeof(*reload));
+	atomic_init(&reload->finished, false);
+	reload->sessions = sessions;
+	reload->notify = notify;
+	reload->notify_arg = notify_arg;
+}
+
+bool
+pge_kms_reload_start(KmsReload *reload, const AgentSettings *settings)
+{
+	pthread_t	thread;
+
+	if (reload->busy)
+	{
+		reload->next = *settings;
+		reload->again = true;
+		return true;
+	}
+	reload->settings = *settings;
+	reload->scheme = "";
+	if (pthread_create(&thread, NULL, reload_main, reload) != 0)
+		return false;
+	pthread_detach(thread);
+	reload->busy = true;
+	return true;
+}
+
+bool
+pge_kms_reload_take(KmsReload *reload)
+{
+	if (!atomic_load(&reload->finished))
+		return false;
+	atomic_store(&reload->finished, false);
+	reload->busy = false;
+	return true;
+}
+
+static void *
+reload_main(void *arg)
+{
+	KmsReload  *reload = arg;
+	KmsConfig	config = pge_agent_settings_kms(&reload->settings);
+
+	reload->status = pge_kms_sessions_reload(reload->sessions, &config,
+											 &reload->scheme);
+	atomic_store(&reload->finished, true);
+	reload->notify(reload->notify_arg);
+	return NULL;
+}

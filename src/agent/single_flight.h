@@ -1,0 +1,32 @@
+/*
+ * single_flight.h -- unwraps under way, to be joined by equal ones.
+ *
+ * Equal means: the same URI, binding, check value, wrapping and flush count.
+ * The last one because an answer that was asked for before a flush must not
+ * serve a request that was made after it.
+ *
+ * Belongs to the loop's thread.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_AGENT_SINGLE_FLIGHT_H
+#define PGE_AGENT_SINGLE_FLIGHT_H
+
+#include "agent/jobs.h"
+
+#define FLIGHT_BUCKETS	1024
+
+typedef struct SingleFlight
+{
+	AgentJob   *buckets[FLIGHT_BUCKETS];
+} SingleFlight;
+
+/* An equal unwrap under way, or NULL. */
+extern AgentJob *pge_flight_find(const SingleFlight *flight,
+								 const PgeFrame *request);
+extern void pge_flight_add(SingleFlight *flight, AgentJob *job);
+
+/* Does nothing if it is not in there. */
+extern void pge_flight_remove(SingleFlight *flight, AgentJob *job);
+
+#endif							/* PGE_AGENT_SINGLE_FLIGHT_H */

@@ -1,0 +1,1 @@
+keyring_file_fuzz_SRCS = src/agent/kms/keyring_file.c

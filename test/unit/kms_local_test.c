@@ -1,0 +1,442 @@
+/*-------------------------------------------------------------------------
+ *
+ * kms_local_test.c
+ *	  The embedded key service, through the contract of kms.h.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/kms/keyring_store.h"
+#include "agent/kms/kms.h"
+#include "check.h"
+#include "freed_keys.h"
+
+#define THREADS		8
+#define ROUNDS		20
+
+static char top[64];			/* everything below it is removed at the end */
+static char file[128];
+static const PgeSecret dek = {"thirty-two bytes that are a DEK."};
+static KmsSession *session;
+
+static const KmsProvider *
+provider(void)
+{
+	return pge_kms_provider_of(text_bytes("local:x"));
+}
+
+static void
+run_shell(const char *format, const char *a, const char *b)
+{
+	char		command[512];
+	pid_t		pid;
+	int			status;
+
+	snprintf(command, sizeof(command), format, a, b);
+	pid = fork();
+	if (pid == 0)
+	{
+		execl("/bin/sh", "sh", "-c", command, (char *) NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		abort();
+}
+
+static void
+open_session(const char *command)
+{
+	KmsConfig	config = {file, command};
+
+	if (session != NULL)
+		provider()->close(session);
+	session = NULL;
+	check_status(provider()->open(&config, &session), PGE_OK, "the session opens");
+}
+
+static PgeStatus
+perform(const KmsCall *call, KmsResult *result)
+{
+	provider()->perform(session, call, result);
+	return result->status;
+}
+
+static PgeStatus
+create(KmsResult *result)
+{
+	KmsCall		call = {.operation = KMS_CREATE};
+
+	return perform(&call, result);
+}
+
+static PgeStatus
+rotate(const char *uri, KmsResult *result)
+{
+	KmsCall		call = {.operation = KMS_ROTATE,.uri = text_bytes(uri)};
+
+	return perform(&call, result);
+}
+
+static PgeStatus
+wrap(const char *uri, const char *binding, KmsResult *result)
+{
+	KmsCall		call = {.operation = KMS_WRAP,.uri = text_bytes(uri),.binding = text_bytes(binding),.dek = &dek};
+
+	return perform(&call, result);
+}
+
+static PgeStatus
+unwrap(const char *uri, const char *binding, PgeBytes wrapped, KmsResult *result)
+{
+	KmsCall		call = {.operation = KMS_UNWRAP,.uri = text_bytes(uri),.binding = text_bytes(binding),.wrapped = wrapped};
+
+	return perform(&call, result);
+}
+
+static PgeStatus
+describe(const char *uri, KmsResult *result)
+{
+	KmsCall		call = {.operation = KMS_DESCRIBE,.uri = text_bytes(uri)};
+
+	return perform(&call, result);
+}
+
+static bool
+is_dek(const KmsResult *result)
+{
+	return memcmp(result->dek.bytes, dek.bytes, PGE_DEK_LEN) == 0;
+}
+
+static PgeBytes
+wrapped_of(const KmsResult *result)
+{
+	return pge_bytes(result->wrapped, result->wrapped_len);
+}
+
+static double
+seconds_since(const struct timespec *start)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double) (now.tv_sec - start->tv_sec) + (double) (now.tv_nsec - start->tv_nsec) / 1e9;
+}
+
+static void
+check_registry(void)
+{
+	check(pge_kms_provider_of(text_bytes("")) == provider(), "without a URI it is the local keyring");
+	check(strcmp(provider()->scheme, "local") == 0, "local: is the local keyring");
+	check(pge_kms_provider_of(text_bytes("local")) == NULL, "a scheme needs its colon");
+	check(pge_kms_provider_of(text_bytes("locale:x")) == NULL, "and its whole name");
+	check(pge_kms_provider_of(text_bytes("aws-kms://x")) == NULL, "other services are not in this build");
+	check(pge_kms_providers()[0] == provider() && pge_kms_providers()[1] == NULL, "the list has one");
+}
+
+/* The first KEK's key, as it stands in the file. */
+static void
+mark_key(void)
+{
+	int			fd = open(file, O_RDONLY);
+
+	check(fd >= 0 && pread(fd, marked_key, MARKED_LEN, KEYRING_HEADER_LEN + 29) == MARKED_LEN, "the KEK can be watched");
+	close(fd);
+}
+
+static void
+check_create(char *uri)
+{
+	KmsResult	made;
+	KmsResult	found;
+	struct stat st;
+
+	check_status(create(&made), PGE_OK, "a KEK is made, and the file and its directory for it");
+	check(strncmp(made.uri, "local:", 6) == 0 && strlen(made.uri) == 42, "its URI is local:<uuid>");
+	check(made.uri[20] == '4', "a random uuid (RFC 4122, version 4)");
+	check(strcmp(made.kek_version, "1") == 0, "its version is 1");
+	check(strstr(made.detail, file) != NULL, "the detail says where the file is");
+	check(strstr(made.detail, "pg_envelope_agent keyring backup") != NULL, "and how to back it up");
+	check(strstr(made.detail, "plain") != NULL, "and that it is plain");
+	check(stat(file, &st) == 0 && (st.st_mode & 07777) == 0600, "the file is for its owner alone");
+	snprintf(uri, KEYRING_URI_LEN + 1, "%s", made.uri);
+	check_status(describe(uri, &found), PGE_OK, "it is described");
+	check(strcmp(found.kek_version, "1") == 0 && strcmp(found.uri, uri) == 0, "with URI and version");
+	{
+		KmsCall		call = {.operation = KMS_CREATE,.uri = text_bytes(uri)};
+
+		check_status(perform(&call, &found), PGE_OK, "making a KEK that is there takes it up");
+		check(strcmp(found.kek_version, "1") == 0, "as it is");
+	}
+}
+
+static void
+check_wrapping(const char *uri)
+{
+	KmsResult	one;
+	KmsResult	two;
+	KmsResult	three;
+	KmsResult	result;
+	KmsResult	other;
+
+	check_status(wrap(uri, "row 1", &one), PGE_OK, "a DEK is wrapped");
+	check(one.wrapped_len == 3 + 4 + 12 + 12 + 32 + 16 && memcmp(one.wrapped, "\1\1\0\0\0\0\1", 7) == 0,
+		  "as 01, form 1, half 0, version 1 of the KEK, XAES body");
+	check(strcmp(one.kek_version, "1") == 0, "and the version is told");
+	check_status(rotate(uri, &result), PGE_OK, "the KEK is rotated");
+	check(strcmp(result.kek_version, "2") == 0, "to version 2");
+	check_status(wrap(uri, "row 1", &two), PGE_OK, "a DEK is wrapped again");
+	check(two.wrapped[6] == 2 && strcmp(two.kek_version, "2") == 0, "under version 2, the newest");
+	check_status(rotate(uri, &result), PGE_OK, "and once more");
+	check_status(wrap(uri, "row 1", &three), PGE_OK, "under version 3");
+	check(memcmp(three.wrapped, "\1\1\0\0\0\0\3", 7) == 0, "which it records");
+
+	open_session(NULL);			/* from the file, not from memory */
+	check_status(unwrap(uri, "row 1", wrapped_of(&one), &result), PGE_OK, "version 1 unwraps");
+	check(is_dek(&result), "to the DEK");
+	check_status(unwrap(uri, "row 1", wrapped_of(&two), &result), PGE_OK, "version 2 unwraps");
+	check(is_dek(&result), "to the DEK");
+	check_status(unwrap(uri, "row 1", wrapped_of(&three), &result), PGE_OK, "version 3 unwraps");
+	check(is_dek(&result), "to the DEK");
+
+	check_status(unwrap(uri, "row 2", wrapped_of(&one), &result), PGE_WRAPPING_DAMAGED, "another row's binding does not unwrap it");
+	check(all_zero(result.dek.bytes, PGE_DEK_LEN), "and no key comes out");
+	check_status(unwrap(uri, "row 1", pge_bytes(one.wrapped, one.wrapped_len - 1), &result), PGE_WRAPPING_DAMAGED, "a byte less is damage");
+	check_status(create(&other), PGE_OK, "another KEK");
+	check_status(unwrap(other.uri, "row 1", wrapped_of(&one), &result), PGE_WRAPPING_DAMAGED, "does not unwrap it");
+	for (size_t i = 0; i < one.wrapped_len; i++)
+		for (int bit = 0; bit < 8; bit++)
+		{
+			bool		version = i >= 3 && i < 7;
+
+			one.wrapped[i] ^= (uint8_t) (1 << bit);
+			unwrap(uri, "row 1", wrapped_of(&one), &result);
+			check(result.status == PGE_WRAPPING_DAMAGED || (version && result.status == PGE_KEK_NOT_FOUND),
+				  "byte %zu bit %d flipped does not unwrap", i, bit);
+			if (!all_zero(result.dek.bytes, PGE_DEK_LEN))
+				check(false, "a key came out");
+			one.wrapped[i] ^= (uint8_t) (1 << bit);
+		}
+	check_status(wrap(uri, "", &result), PGE_INVALID, "nothing is wrapped without a binding");
+	check_status(wrap("local:nonsense", "row 1", &result), PGE_INVALID, "nor under nonsense");
+	check(result.detail[0] != '\0', "and it says why");
+}
+
+/* The administrator changes the file while the agent runs. */
+static void
+check_file_changes(const char *uri)
+{
+	KmsResult	old;
+	KmsResult	new;
+	KmsResult	result;
+
+	check_status(wrap(uri, "row 1", &old), PGE_OK, "a DEK is wrapped");
+	run_shell("cp -p %s %s/older", file, top);
+	check_status(create(&new), PGE_OK, "a KEK is made after a copy was taken");
+	check(new.detail[0] != '\0', "with its sentence");
+	run_shell("cp -p %s %s/newer", file, top);
+	check_status(describe(new.uri, &result), PGE_OK, "it is there");
+	run_shell("cp -p %2$s/older %1$s.tmp && mv %1$s.tmp %1$s", file, top);
+	check_status(describe(new.uri, &result), PGE_KEK_NOT_FOUND, "with the older copy in place it is gone");
+	check(strstr(result.detail, new.uri) != NULL, "the detail names it");
+	check(strstr(result.detail, "older copy") != NULL, "and says that an older copy was put there");
+	check_status(rotate(new.uri, &result), PGE_KEK_NOT_FOUND, "nor is it rotated");
+	check(strstr(result.detail, new.uri) != NULL, "and it is named");
+	run_shell("cp -p %2$s/newer %1$s.tmp && mv %1$s.tmp %1$s", file, top);
+	check_status(describe(new.uri, &result), PGE_OK, "it is read again before a KEK is said to be missing");
+
+	run_shell("mv %s %s/away", file, top);
+	check_status(unwrap(uri, "row 1", wrapped_of(&old), &result), PGE_OK, "without its file it goes on unwrapping");
+	check(is_dek(&result) && strstr(result.detail, "does not exist") != NULL, "and says what is wrong");
+	check_status(wrap(uri, "row 1", &result), PGE_UNAVAILABLE, "but wraps nothing under a KEK that may be lost");
+	check(result.wrapped_len == 0, "at all");
+	check_status(rotate(uri, &result), PGE_UNAVAILABLE, "nor rotates it into a new file");
+	check(access(file, F_OK) != 0, "nothing was made in its place");
+	run_shell("head -c 100 %2$s/away > %1$s; chmod 600 %1$s", file, top);
+	check_status(unwrap(uri, "row 1", wrapped_of(&old), &result), PGE_OK, "nor does a damaged file stop unwrapping");
+	check_status(wrap(uri, "row 1", &result), PGE_UNAVAILABLE, "only wrapping");
+	check_status(create(&result), PGE_UNAVAILABLE, "and no KEK is put into it");
+	run_shell("mv %2$s/away %1$s", file, top);
+	check_status(wrap(uri, "row 1", &result), PGE_OK, "once it is back it wraps");
+	check(result.detail[0] == '\0', "and has nothing to say");
+	check_status(unwrap("local:11111111-1111-4111-8111-111111111111", "row 1", wrapped_of(&old), &result), PGE_KEK_NOT_FOUND, "a KEK that never was is not found");
+	check(strstr(result.detail, "local:11111111-1111-4111-8111-111111111111") != NULL, "by its name");
+}
+
+static void
+check_lock(void)
+{
+	char		lock_path[160];
+	KmsResult	result;
+	struct timespec start;
+	int			fd;
+
+	snprintf(lock_path, sizeof(lock_path), "%s.lock", file);
+	fd = open(lock_path, O_RDWR);
+	check(fd >= 0 && flock(fd, LOCK_EX) == 0, "somebody holds the lock");
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	check_status(create(&result), PGE_BUSY, "then no KEK is made");
+	check(seconds_since(&start) >= 1.9 && seconds_since(&start) < 8, "after two seconds of patience");
+	check(strstr(result.detail, "Another program") != NULL, "and the detail says so");
+	close(fd);
+	check_status(create(&result), PGE_OK, "with the lock free it is");
+}
+
+static void *
+work(void *arg)
+{
+	const char *uri = arg;
+	KmsResult	wrapped;
+	KmsResult	result;
+	intptr_t	wrong = 0;
+
+	for (int i = 0; i < ROUNDS; i++)
+	{
+		if (i % 5 == 0 && rotate(uri, &result) != PGE_OK)
+			wrong++;
+		if (wrap(uri, "row 1", &wrapped) != PGE_OK ||
+			unwrap(uri, "row 1", wrapped_of(&wrapped), &result) != PGE_OK || !is_dek(&result))
+			wrong++;
+	}
+	return (void *) wrong;
+}
+
+static void
+check_threads(void)
+{
+	pthread_t	threads[THREADS];
+	KmsResult	made;
+	KmsResult	result;
+	intptr_t	wrong = 0;
+	char		expected[16];
+
+	check_status(create(&made), PGE_OK, "a KEK for threads");
+	for (int i = 0; i < THREADS; i++)
+		if (pthread_create(&threads[i], NULL, work, made.uri) != 0)
+			abort();
+	for (int i = 0; i < THREADS; i++)
+	{
+		void	   *got;
+
+		pthread_join(threads[i], &got);
+		wrong += (intptr_t) got;
+	}
+	check(wrong == 0, "%d threads wrap, unwrap and rotate on one session", THREADS);
+	snprintf(expected, sizeof(expected), "%d", 1 + THREADS * ROUNDS / 5);
+	check_status(describe(made.uri, &result), PGE_OK, "and then");
+	check(strcmp(result.kek_version, expected) == 0, "no rotation was lost: version %s", result.kek_version);
+}
+
+static void *
+cancel_soon(void *arg)
+{
+	const struct timespec soon = {0, 100 * 1000000L};
+
+	nanosleep(&soon, NULL);
+	atomic_store((atomic_bool *) arg, true);
+	return NULL;
+}
+
+static void
+check_delay(const char *uri)
+{
+	atomic_bool cancelled = false;
+	KmsCall		call = {.operation = KMS_DESCRIBE,.uri = text_bytes(uri),.cancelled = &cancelled};
+	KmsResult	result;
+	struct timespec start;
+	pthread_t	thread;
+
+	run_shell("echo 200 > %s.delay_ms%s", file, "");
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	check_status(perform(&call, &result), PGE_OK, "a test build can be slow");
+	check(seconds_since(&start) >= 0.2, "as told");
+	run_shell("echo 60000 > %s.delay_ms%s", file, "");
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	if (pthread_create(&thread, NULL, cancel_soon, &cancelled) != 0)
+		abort();
+	check_status(perform(&call, &result), PGE_UNAVAILABLE, "and a call that nobody waits for ends");
+	check(seconds_since(&start) < 10, "at once");
+	pthread_join(thread, NULL);
+	run_shell("rm %s.delay_ms%s", file, "");
+}
+
+static void
+check_passphrase(void)
+{
+	KmsConfig	config = {file, "echo open sesame"};
+	KmsConfig	elsewhere = {"/elsewhere", NULL};
+	KmsResult	made;
+	KmsResult	wrapped;
+	KmsResult	result;
+	struct timespec start;
+	double		first;
+
+	snprintf(file, sizeof(file), "%s/sealed/keyring", top);
+	open_session("echo open sesame");
+	check_status(create(&made), PGE_OK, "with a command a new keyring is under its passphrase");
+	check(strstr(made.detail, "under a passphrase") != NULL, "as the detail says");
+	check_status(wrap(made.uri, "row 1", &wrapped), PGE_OK, "and wraps");
+
+	open_session("echo open sesame");
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_OK, "another session unwraps");
+	first = seconds_since(&start);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	check_status(rotate(made.uri, &result), PGE_OK, "and changes the file");
+	check(seconds_since(&start) < first, "without paying for the passphrase again");
+
+	open_session("echo open sesamE");
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_UNAUTHENTICATED, "another passphrase opens nothing");
+	check(strstr(result.detail, "sesam") == NULL && strstr(result.detail, "passphrase") != NULL, "and is not shown");
+	check_status(provider()->reload(session, &config), PGE_OK, "the right command is configured");
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_OK, "and it unwraps");
+	check_status(provider()->reload(session, &elsewhere), PGE_INVALID, "another file is not taken without a restart");
+	open_session(NULL);
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_UNAUTHENTICATED, "without a command it stays shut");
+	check_status(create(&result), PGE_UNAUTHENTICATED, "and is not replaced");
+}
+
+static void
+check_no_file(void)
+{
+	KmsResult	result;
+
+	file[0] = '\0';
+	open_session(NULL);
+	check_status(create(&result), PGE_INVALID, "without a keyring file no KEK is made");
+	check(strstr(result.detail, "pg_envelope.keyring_file") != NULL, "and the detail names the setting");
+}
+
+int
+main(void)
+{
+	const char *tmp = getenv("TMPDIR");
+	char		uri[KEYRING_URI_LEN + 1];
+
+	snprintf(top, sizeof(top), "%s/kms_local.XXXXXX", tmp != NULL && strlen(tmp) < 40 ? tmp : "/tmp");
+	if (mkdtemp(top) == NULL)
+		abort();
+	snprintf(file, sizeof(file), "%s/made/keyring", top);
+	check_registry();
+	open_session(NULL);
+	check_create(uri);
+	mark_key();
+	check_wrapping(uri);
+	check_file_changes(uri);
+	check_lock();
+	check_threads();
+	check_delay(uri);
+	check_passphrase();
+	check_no_file();
+	provider()->close(session);
+	check(freed_keys == 0, "no key was freed unwiped: %d", freed_keys);
+	run_shell("rm -rf %s%s", top, "");
+	return check_done();
+}

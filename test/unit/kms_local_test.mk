@@ -1,0 +1,4 @@
+kms_local_test_SRCS = $(patsubst $(TOP)/%,%,$(wildcard $(TOP)/src/agent/kms/*.c))
+kms_local_test_LIBS = -Wl,--wrap=free
+# with the switch that makes the provider slow
+$(BUILD)/src/agent/kms/kms_local.o: CPPFLAGS += -DPGE_TEST_BUILD

@@ -1,0 +1,218 @@
+/*-------------------------------------------------------------------------
+ *
+ * requests_test.c
+ *	  The agent's requests on a key service that lies.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "agent/requests.h"
+#include "check.h"
+#include "format/binding.h"
+
+typedef enum Lie
+{
+	HONEST,
+	OTHER_KEY,					/* unwraps to another key */
+	NO_WRAPPING,
+	HUGE_WRAPPING,
+	NO_STRING_ENDS,
+	FAILS_TO_UNWRAP,
+	NO_URI
+} Lie;
+
+static Lie	lie;
+static int	calls;
+static atomic_bool cancelled;
+static KmsSessions sessions;
+static AgentAnswer answer;
+static uint8_t binding_bytes[PGE_BINDING_MAX];
+static PgeBytes bound;
+
+static PgeStatus
+fake_open(const KmsConfig *config, KmsSession **session)
+{
+	(void) config;
+	*session = NULL;
+	return PGE_OK;
+}
+
+static PgeStatus
+fake_reload(KmsSession *session, const KmsConfig *config)
+{
+	(void) session;
+	(void) config;
+	return PGE_OK;
+}
+
+static void
+fake_close(KmsSession *session)
+{
+	(void) session;
+}
+
+static void
+fake_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
+{
+	(void) session;
+	calls++;
+	memset(result, 0, sizeof(*result));
+	snprintf(result->kek_version, sizeof(result->kek_version), "1");
+	if (call->operation == KMS_WRAP)
+	{
+		memcpy(result->wrapped, call->dek->bytes, PGE_DEK_LEN);
+		result->wrapped_len = lie == NO_WRAPPING ? 0 : lie == HUGE_WRAPPING ? SIZE_MAX : PGE_DEK_LEN;
+	}
+	if (call->operation == KMS_UNWRAP)
+	{
+		memcpy(result->dek.bytes, call->wrapped.data, PGE_DEK_LEN);
+		result->dek.bytes[31] ^= lie == OTHER_KEY;
+	}
+	if (call->operation == KMS_CREATE && lie != NO_URI)
+		snprintf(result->uri, sizeof(result->uri), "fake:1");
+	if (lie == NO_STRING_ENDS)
+	{
+		memset(result->kek_version, '1', sizeof(result->kek_version));
+		memset(result->uri, '\n', sizeof(result->uri));
+		memset(result->detail, '\x1b', sizeof(result->detail));
+	}
+	if (lie == FAILS_TO_UNWRAP && call->operation == KMS_UNWRAP)
+	{
+		result->status = PGE_UNAVAILABLE;
+		snprintf(result->detail, sizeof(result->detail), "gone");
+	}
+}
+
+static const KmsProvider fake = {
+	.scheme = "fake",.open = fake_open,.reload = fake_reload,.perform = fake_perform,.close = fake_close
+};
+static const KmsProvider *const fakes[] = {&fake, NULL};
+
+const KmsProvider *const *
+pge_kms_providers(void)
+{
+	return fakes;
+}
+
+const KmsProvider *
+pge_kms_provider_of(PgeBytes uri)
+{
+	return uri.len == 0 || uri.data[0] == 'f' ? &fake : NULL;
+}
+
+static void
+perform(Lie how, const PgeFrame *request)
+{
+	lie = how;
+	calls = 0;
+	memset(&answer, 0, sizeof(answer));
+	pge_request_perform(&sessions, request, &cancelled, &answer);
+}
+
+/* Nothing but status and detail is left, and no key in any corner. */
+static bool
+is_bare_failure(PgeStatus status)
+{
+	AgentAnswer bare;
+
+	memset(&bare, 0, sizeof(bare));
+	bare.status = status;
+	memcpy(bare.detail, answer.detail, sizeof(bare.detail));
+	return answer.status == status && answer.detail[0] != '\0' &&
+		memcmp(&bare, &answer, sizeof(bare)) == 0;
+}
+
+static void
+check_wrap_new(void)
+{
+	PgeFrame	request = {
+		.type = PGE_FRAME_WRAP_NEW,.nuris = 2,.uri = {text_bytes("fake:1"), text_bytes("fake:2")},.binding = bound
+	};
+	uint8_t		first[PGE_DEK_LEN];
+
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && answer.nwrapped == 2 && answer.nkek_versions == 2 && answer.has_check_value, "WRAP_NEW under two KEKs");
+	check(calls == 4, "unwraps each wrapping again");
+	check(!answer.has_dek && all_zero(answer.dek.bytes, PGE_DEK_LEN), "and keeps the key to itself");
+	check(memcmp(answer.wrapped[0].bytes, answer.wrapped[1].bytes, PGE_DEK_LEN) == 0, "both are of one key");
+	memcpy(first, answer.wrapped[0].bytes, PGE_DEK_LEN);
+	perform(HONEST, &request);
+	check(memcmp(first, answer.wrapped[0].bytes, PGE_DEK_LEN) != 0, "the next one is another");
+	perform(OTHER_KEY, &request);
+	check(is_bare_failure(PGE_WRAPPING_DAMAGED), "a service that gives another key back than it wrapped is found out");
+	perform(FAILS_TO_UNWRAP, &request);
+	check(is_bare_failure(PGE_UNAVAILABLE) && calls == 2, "so is one that does not open what it wrapped");
+	perform(NO_WRAPPING, &request);
+	check(is_bare_failure(PGE_WRAPPING_DAMAGED), "an empty wrapping");
+	perform(HUGE_WRAPPING, &request);
+	check(is_bare_failure(PGE_WRAPPING_DAMAGED), "a length past the result's room");
+	request.binding.len--;
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_MALFORMED) && calls == 0, "a malformed binding reaches no service");
+}
+
+static void
+check_rewrap(void)
+{
+	PgeSecret	dek = {{7, 7, 7}};
+	uint8_t		check[PGE_CHECK_VALUE_LEN];
+	PgeFrame	request = {
+		.type = PGE_FRAME_REWRAP,.nuris = 2,.uri = {text_bytes("fake:1"), text_bytes("fake:2")},.binding = bound,
+		.nwrapped = 1,.wrapped = {pge_bytes(dek.bytes, PGE_DEK_LEN)},
+		.check_value = pge_bytes(check, sizeof(check))
+	};
+
+	check_status(pge_check_value(&dek, bound, check), PGE_OK, "(a check value)");
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && answer.nwrapped == 1 && calls == 3 && !answer.has_dek, "REWRAP unwraps, wraps, unwraps");
+	perform(OTHER_KEY, &request);
+	check(is_bare_failure(PGE_WRAPPING_DAMAGED) && calls == 1, "a wrong key is not wrapped again");
+	request.type = PGE_FRAME_UNWRAP;
+	request.nuris = 1;
+	perform(OTHER_KEY, &request);
+	check(is_bare_failure(PGE_WRAPPING_DAMAGED), "nor given away by UNWRAP");
+	perform(HONEST, &request);
+	check(answer.has_dek && memcmp(answer.dek.bytes, dek.bytes, PGE_DEK_LEN) == 0, "the right one is");
+	pge_answer_fail(&answer, PGE_UNAVAILABLE, "later");
+	check(is_bare_failure(PGE_UNAVAILABLE), "until the answer fails");
+	atomic_store(&cancelled, true);
+	perform(HONEST, &request);
+	check(calls == 0 && answer.status != PGE_OK, "nothing is called for nobody");
+	atomic_store(&cancelled, false);
+}
+
+static void
+check_texts(void)
+{
+	PgeFrame	request = {.type = PGE_FRAME_CREATE_KEK};
+	PgeFrame	frame;
+	PgeBuffer	out = new_buffer(PGE_FRAME_MAX);
+
+	perform(NO_URI, &request);
+	check(answer.status == PGE_UNAVAILABLE, "a new KEK without a name is none");
+	perform(HONEST, &request);
+	pge_answer_to_frame(&answer, 5, &frame);
+	check_status(pge_frame_encode(&frame, &out), PGE_OK, "CREATE_KEK's answer fits into a frame");
+	check(frame.ticket == 5 && frame.nuris == 1 && frame.nkek_versions == 1, "with name and version");
+	perform(NO_STRING_ENDS, &request);
+	check(strlen(answer.kek_version[0]) <= PGE_KEK_VERSION_MAX && strlen(answer.uri) <= PGE_KEK_URI_MAX, "strings without an end are cut");
+	pge_answer_to_frame(&answer, 5, &frame);
+	check(frame.detail.len > 0 && frame.detail.data[0] == '?', "control characters do not get through");
+	free(out.data);
+}
+
+int
+main(void)
+{
+	PgeBinding	binding = {.dek_id = 7,.version = 1,.purpose = PGE_PURPOSE_AEAD,.algorithm = 1,.key_id = text_bytes("acme")};
+	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
+	const char *scheme;
+
+	check_status(pge_binding_encode(&binding, &out), PGE_OK, "(a binding)");
+	bound = pge_buffer_bytes(&out);
+	check_status(pge_kms_sessions_open(&sessions, &(KmsConfig) {0}, &scheme), PGE_OK, "(a session)");
+	check_wrap_new();
+	check_rewrap();
+	check_texts();
+	return check_done();
+}

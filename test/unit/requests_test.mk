@@ -1,0 +1,1 @@
+requests_test_SRCS = src/agent/requests.c src/agent/kms_sessions.c
