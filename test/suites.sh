@@ -139,10 +139,24 @@ isolation() {
 	return $status
 }
 
+# What a test says on its standard error goes to a log of its own: show the ends
+# of those of tests that failed or died, and keep all.
 tap() {
+	local status=0 log
 	mkdir -p "$work/tap"
 	TESTDIR=$work/tap PG_TEST_PORT_DIR=$work/tmp/ports PERL5LIB=$PGE_PGXS_DIR/perl \
-		test/tools/tap.pl --jobs 2 test/t/*.pl
+		test/tools/tap.pl --jobs 2 test/t/*.pl >"$work/tmp/tap.out" || status=$?
+	if [ "$status" != 0 ]; then
+		cp -R "$work/tap/tmp_check/log" "$work/logs/tap-logs"
+		for log in "$work"/tap/tmp_check/log/regress_log_*; do
+			if grep -qE '(^|\) )not ok ' "$log" || ! grep -qE '(^|\) )1\.\.[0-9]+' "$log"; then
+				echo "---- the end of ${log##*/}:"
+				tail -n 12 "$log"
+			fi
+		done
+	fi
+	cat "$work/tmp/tap.out"
+	return $status
 }
 
 each() {

@@ -12,8 +12,16 @@
 #error "pg_envelope is for PostgreSQL 15 to 18"
 #endif
 
+/* The secret region reaches a process by fork and in no other way. */
+#ifdef EXEC_BACKEND
+#error "pg_envelope cannot work in a server built with EXEC_BACKEND"
+#endif
+
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
+
+/* What pg_stat_activity shows for a backend that waits for the agent. */
+extern uint32 pge_wait_event_agent(void);
 
 #endif							/* PGE_BASE_COMPAT_H */

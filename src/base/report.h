@@ -42,6 +42,15 @@ extern const char *pge_status_hint(PgeStatus status);
 extern void pge_report_error(PgeStatus status, const char *what,
 							 PgeBytes detail) pg_attribute_noreturn();
 
+/*
+ * What the agent says, made fit for a message or a row of this database: no
+ * control characters, valid in its encoding, '?' for what is not.  palloc'd.
+ */
+extern char *pge_report_text(PgeBytes utf8);
+
+/* _PG_init says so once everything of the preload is in place. */
+extern void pge_set_preloaded(void);
+
 /* KE015 with the line to add, unless the library was preloaded. */
 extern void pge_require_preloaded(void);
 

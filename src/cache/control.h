@@ -25,6 +25,7 @@ typedef struct PgeControl
 	pg_atomic_uint32 keeper_pid;	/* 0: not running */
 	pg_atomic_uint32 agent_pid; /* 0: not running */
 	pg_atomic_uint32 agent_ready;	/* READY was heard from this agent */
+	pg_atomic_uint32 agent_missing; /* its program was not there at preload */
 	pg_atomic_uint64 agent_starts;
 	pg_atomic_uint64 unwraps;	/* DEKs that the agent unwrapped for this node */
 	pg_atomic_uint32 context_holders;	/* backends that hold ready contexts */

@@ -24,8 +24,11 @@ typedef enum SecretRegionKind
 	PGE_REGION_UNLOCKED			/* fallback: mlock was refused, WARNING given */
 } SecretRegionKind;
 
-/* Postmaster, in _PG_init.  ereports FATAL for secret_memory = require. */
-extern void pge_secret_region_create(Size size);
+/*
+ * Postmaster, in _PG_init: room for the socket's secret and slots_size bytes.
+ * Does what pg_envelope.secret_memory says; FATAL when "require" cannot be kept.
+ */
+extern void pge_secret_region_create(Size slots_size);
 
 /* Wipes everything.  Shmem startup (also after a crash), postmaster's exit. */
 extern void pge_secret_region_wipe(void);

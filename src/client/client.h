@@ -33,6 +33,10 @@
  */
 extern PgeStatus pge_client_call(PgeFrame *request, PgeFrame *answer);
 
+/* The same with a deadline of its own, for who would rather not know than wait. */
+extern PgeStatus pge_client_call_within(PgeFrame *request, PgeFrame *answer,
+										int timeout_ms);
+
 /* Wipes what the last answer left. */
 extern void pge_client_done(void);
 
@@ -48,12 +52,24 @@ extern bool pge_client_pipe_can_submit(const PgeClientPipe *pipe);
 extern void pge_client_pipe_submit(PgeClientPipe *pipe, PgeFrame *request);
 extern int	pge_client_pipe_pending(const PgeClientPipe *pipe);
 
+/*
+ * A pipe is gone when a transaction or a subtransaction of it has failed, and
+ * at the end of the transaction (a procedure that commits begins a new one).
+ * An answer's spans hold until the next call on this pipe.
+ */
+
 /* One answer; answer->ticket says whose.  After the deadline of the oldest
  * request each pending one is answered with PGE_AGENT_UNREACHABLE. */
 extern void pge_client_pipe_next(PgeClientPipe *pipe, PgeFrame *answer);
 extern void pge_client_pipe_end(PgeClientPipe *pipe);
 
-/* Every kind of transaction end and process exit. */
+/* Every kind of transaction end and process exit; idempotent. */
 extern void pge_client_reset(void);
+
+/*
+ * Postmaster, in _PG_init: the callbacks that make it so.  Before
+ * pge_epoch_register_callbacks, which has to come last.
+ */
+extern void pge_client_register_callbacks(void);
 
 #endif							/* PGE_CLIENT_CLIENT_H */

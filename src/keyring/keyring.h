@@ -3,7 +3,7 @@
  *
  * Reads go by index under a NULL snapshot, so they see what was committed after
  * an old snapshot, work in parallel workers and take no row lock.  Writes go
- * through SPI as the tables' owner (pge_keyring_write_*), so constraints and
+ * through SPI as the tables' owner (keyring/writes.h), so constraints and
  * our row triggers hold; rights are decided before, by the caller.
  *
  * Results of the read functions are plain structs; text is copied.
@@ -14,6 +14,9 @@
 #define PGE_KEYRING_KEYRING_H
 
 #include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "utils/array.h"
 
 #include "base/bytes.h"
 #include "base/limits.h"
@@ -86,8 +89,31 @@ extern bool pge_keyring_find_dek(uint32 dek_id, KeyringDek *dek);
 extern bool pge_keyring_find_active_dek(const char *key_id, KeyringDek *dek);
 extern bool pge_keyring_find_kek(const char *name, KeyringKek *kek);
 
+/* False until the first envelope_create_kek. */
+extern bool pge_keyring_find_uuid(uint8 uuid[PGE_UUID_LEN]);
+
+/* All versions of a key in their order, palloc'd; returns how many. */
+extern int	pge_keyring_deks(const char *key_id, KeyringDek **deks);
+
+/* 0 and NULL for what we do not know. */
+extern uint8 pge_algorithm_number(const char *name);
+extern const char *pge_algorithm_name(uint8 number);
+
+/* The words of the tables. */
+extern const char *pge_key_state_name(KeyState state);
+extern const char *pge_dek_state_name(DekState state);
+extern const char *pge_kek_state_name(KekState state);
+
 /* Live wrappings by seq, palloc'd in the current context; returns how many. */
 extern int	pge_keyring_wrappings(uint32 dek_id, KeyringWrapping **wrappings);
+
+/* The highest seq of its wrappings, superseded ones included; 0: none. */
+extern int32 pge_keyring_last_seq(uint32 dek_id);
+
+extern bool pge_keyring_kek_has_keys(const char *kek);
+
+/* Adds to names (char *, palloc'd, each once) the KEKs that ever wrapped it. */
+extern List *pge_keyring_keks_of(uint32 dek_id, List *names);
 
 /* The DEK's binding, key_id as UTF-8. */
 extern PgeStatus pge_keyring_binding(const KeyringDek *dek, PgeBuffer *out);
@@ -106,5 +132,12 @@ extern Oid	pge_keyring_relid(const char *table);
 #define PGE_RIGHTS_ALL		7
 
 extern uint32 pge_keyring_rights(Oid user, const char *key_id);
+
+/* What the row of this key (or "*") and role says, effective or not. */
+extern uint32 pge_keyring_granted(const char *key_id, const char *role);
+
+/* One right by its name, 0 if there is none; all of a text[] (22004, 22023). */
+extern uint32 pge_right_number(const char *name);
+extern uint32 pge_rights_of_array(ArrayType *array);
 
 #endif							/* PGE_KEYRING_KEYRING_H */

@@ -1,6 +1,6 @@
 """Plays keeper and backend to a pg_envelope_agent, as format/frame.h says.
-#
-# SPDX-License-Identifier: PostgreSQL
+
+SPDX-License-Identifier: PostgreSQL
 
 Standard library only.  Nothing here shares code with the agent, so a mistake
 in the frames' definition shows as a failure and not as a mutual agreement.

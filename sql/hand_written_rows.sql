@@ -1,0 +1,110 @@
+-- Nobody but a superuser changes the key tables by hand, and not even a
+-- superuser changes what a data key is bound to.
+SET client_min_messages = error;
+SELECT envelope_create_kek('hand_kek') IS NOT NULL AS made;
+RESET client_min_messages;
+\set VERBOSITY terse
+SELECT envelope_create_key('hand', 'hand_kek');
+SELECT envelope_disable_key('hand');
+CREATE ROLE regress_pge_writer IN ROLE pg_write_all_data, pg_read_all_data;
+SET ROLE regress_pge_writer;
+INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_writer', 0, '{decrypt}');
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.key SET state = 'enabled' WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.wrapping SET wrapped = '\x01010000';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET state = 'active';
+\echo :LAST_ERROR_SQLSTATE
+DELETE FROM envelope.dek WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.kek (name, uri) VALUES ('hand_planted', 'local:x');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.keyring VALUES ('00000000-0000-4000-8000-000000000000');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.rewrap_result (run, old, new, dek_id, outcome)
+	VALUES ('00000000-0000-4000-8000-000000000000', 'a', 'b', 1, 'rewrapped');
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY default
+DELETE FROM envelope.key WHERE key_id = 'hand';
+\set VERBOSITY terse
+RESET ROLE;
+-- not in the transaction of a function of ours either
+GRANT EXECUTE ON FUNCTION envelope_create_key TO regress_pge_writer;
+SET ROLE regress_pge_writer;
+BEGIN;
+SELECT envelope_create_key('hand_mine', 'hand_kek');
+UPDATE envelope.key SET state = 'enabled' WHERE key_id = 'hand';
+ROLLBACK;
+BEGIN;
+SAVEPOINT s;
+SELECT envelope_create_key('hand', 'hand_kek');
+ROLLBACK TO s;
+UPDATE envelope.key SET state = 'enabled' WHERE key_id = 'hand';
+ROLLBACK;
+RESET ROLE;
+SELECT state FROM envelope.key WHERE key_id = 'hand';
+-- a superuser restores a dump: rows go in as they are, but the oid of a role
+-- is that of this cluster
+BEGIN;
+CREATE TEMP TABLE saved_grant AS SELECT * FROM envelope.key_grant WHERE key_id = 'hand';
+CREATE TEMP TABLE saved_dek AS SELECT * FROM envelope.dek WHERE key_id = 'hand';
+CREATE TEMP TABLE saved_wrapping AS SELECT w.* FROM envelope.wrapping w JOIN saved_dek USING (dek_id);
+DELETE FROM envelope.key_grant WHERE key_id = 'hand';
+DELETE FROM envelope.wrapping w USING saved_dek d WHERE w.dek_id = d.dek_id;
+DELETE FROM envelope.dek WHERE key_id = 'hand';
+INSERT INTO envelope.dek SELECT * FROM saved_dek;
+INSERT INTO envelope.wrapping SELECT * FROM saved_wrapping;
+INSERT INTO envelope.key_grant SELECT key_id, role_name, 4242, rights FROM saved_grant;
+INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_nobody', 4242, '{decrypt}');
+SELECT g.role_oid = coalesce(r.oid, 0) AS resolved, g.rights
+  FROM envelope.key_grant g LEFT JOIN pg_roles r ON r.rolname = g.role_name
+  WHERE key_id = 'hand' ORDER BY g.role_name = 'regress_pge_nobody';
+COMMIT;
+-- what a data key is bound to
+UPDATE envelope.dek SET dek_id = dek_id + 1 WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET key_id = 'other' WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET version = 2 WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET purpose = 'index' WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET algorithm = 'AES256_GCM' WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET keyring = '00000000-0000-4000-8000-000000000000' WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET check_value = sha256(check_value) WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET check_value = NULL WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+SET session_replication_role = replica;
+UPDATE envelope.dek SET version = 2 WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+RESET session_replication_role;
+-- a state is no identity
+UPDATE envelope.dek SET state = 'retired', dek_id = dek_id WHERE key_id = 'hand';
+UPDATE envelope.dek SET state = 'active' WHERE key_id = 'hand';
+-- rows that could never be right
+INSERT INTO envelope.key (key_id, kek, algorithm) VALUES (E'hand\u0085', 'hand_kek', 'AES256_GCM');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.key (key_id, kek, algorithm) VALUES ('hand_x', 'no such kek', 'AES256_GCM');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.dek SELECT dek_id # 1, key_id, 2, purpose, algorithm, keyring, check_value, state
+  FROM envelope.dek WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.wrapping SELECT dek_id, 2, kek, kek_version, wrapped
+  FROM envelope.wrapping JOIN envelope.dek USING (dek_id) WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.wrapping SET wrapped = NULL;
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.keyring VALUES ('00000000-0000-4000-8000-000000000000');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_writer', 0, '{}');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_writer', 0, '{search}');
+\echo :LAST_ERROR_SQLSTATE
+-- the trigger's function is no function to call
+SELECT envelope_guard_row();
+DROP OWNED BY regress_pge_writer;
+DROP ROLE regress_pge_writer;

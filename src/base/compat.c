@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.c
+ *	  Server facilities that exist in some versions only.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/wait_event.h"
+
+#include "base/compat.h"
+
+uint32
+pge_wait_event_agent(void)
+{
+#if PG_VERSION_NUM >= 170000
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = WaitEventExtensionNew("PgEnvelopeAgent");
+	return event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}

@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.c
+ *	  From a status to what the user reads: SQLSTATE, hint, clean detail.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+
+#include "base/report.h"
+
+typedef struct StatusRow
+{
+	PgeStatus	status;
+	int			sqlstate;
+	const char *hint;			/* NULL: the message says it all */
+} StatusRow;
+
+static const StatusRow status_rows[] = {
+	{PGE_NOT_AUTHENTIC, PGE_ERRCODE_NOT_AUTHENTIC,
+	"Check that key_id and associated_data are the ones that the value was sealed with."},
+	{PGE_MALFORMED, PGE_ERRCODE_MALFORMED,
+	"Check that the value is what envelope_encrypt returned, whole and unchanged."},
+	{PGE_UNKNOWN_DEK, PGE_ERRCODE_UNKNOWN_DEK,
+	"If the value came by replication or restore ahead of its key, try again when the tables of schema \"envelope\" have arrived."},
+	{PGE_KEY_DISABLED, PGE_ERRCODE_KEY_DISABLED,
+	"Enable it with envelope_enable_key."},
+	{PGE_KEY_DESTROYED, PGE_ERRCODE_KEY_DESTROYED,
+	"Only a backup from before its destruction, and a KEK that wrapped it, can bring it back."},
+	{PGE_COMPROMISED, PGE_ERRCODE_COMPROMISED,
+	"Make a new version with envelope_rotate_key."},
+	{PGE_AGENT_UNREACHABLE, PGE_ERRCODE_AGENT_UNREACHABLE,
+	"Try again; if it stays, see SELECT * FROM envelope_status() and the server's log."},
+	{PGE_UNAVAILABLE, PGE_ERRCODE_SERVICE_UNAVAILABLE,
+	"Try again; if it stays, check the KEK's service or the keyring file (pg_envelope_agent keyring check)."},
+	{PGE_THROTTLED, PGE_ERRCODE_THROTTLED,
+	"Try again later, or raise \"pg_envelope.kms_concurrency\"."},
+	{PGE_UNAUTHENTICATED, PGE_ERRCODE_UNAUTHENTICATED,
+	"Check the credential or \"pg_envelope.keyring_passphrase_command\", then reload the server."},
+	{PGE_KEK_UNUSABLE, PGE_ERRCODE_KEK_UNUSABLE,
+	"Check the KEK's state and kind where it lives."},
+	{PGE_KEK_NOT_FOUND, PGE_ERRCODE_KEK_NOT_FOUND,
+	"Check the KEK's URI; a local KEK is in the keyring file, restore that from its backup (pg_envelope_agent keyring restore)."},
+	{PGE_WRAPPING_DAMAGED, PGE_ERRCODE_WRAPPING_DAMAGED,
+	"The row of envelope.dek or envelope.wrapping is not what was written, or the KEK is another one; restore it from a backup."},
+	{PGE_INVALID, ERRCODE_INVALID_PARAMETER_VALUE, NULL},
+	{PGE_TOO_LARGE, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL},
+	{PGE_OUT_OF_MEMORY, ERRCODE_OUT_OF_MEMORY, NULL},
+	{PGE_IO_ERROR, ERRCODE_IO_ERROR,
+	"Check the disk and the rights on the keyring file and its directory."},
+	{PGE_CRYPTO_FAILED, ERRCODE_SYSTEM_ERROR,
+	"Check the configuration of OpenSSL on the server."},
+	{PGE_NOT_PRELOADED, PGE_ERRCODE_NOT_PRELOADED,
+	"Add pg_envelope to shared_preload_libraries in postgresql.conf (shared_preload_libraries = 'pg_envelope') and restart the server."},
+	{PGE_BUSY, ERRCODE_LOCK_NOT_AVAILABLE,
+	"Another process is writing the keyring file; try again."},
+};
+
+static bool preloaded = false;
+
+static const StatusRow *
+find_row(PgeStatus status)
+{
+	for (size_t i = 0; i < lengthof(status_rows); i++)
+	{
+		if (status_rows[i].status == status)
+			return &status_rows[i];
+	}
+	return NULL;
+}
+
+int
+pge_status_sqlstate(PgeStatus status)
+{
+	const StatusRow *row = find_row(status);
+
+	/* a status of a newer agent: we know only that it did not work */
+	return row ? row->sqlstate : PGE_ERRCODE_SERVICE_UNAVAILABLE;
+}
+
+const char *
+pge_status_hint(PgeStatus status)
+{
+	const StatusRow *row = find_row(status);
+
+	return row ? row->hint : NULL;
+}
+
+/*
+ * One whole UTF-8 character in the database's encoding, or false.  The
+ * converter that throws would print bytes of it, so it is asked not to.
+ */
+static bool
+append_converted(char **out, const uint8 *character, int len)
+{
+	int			encoding = GetDatabaseEncoding();
+	unsigned char converted[MAX_CONVERSION_GROWTH * 4 + 1];
+	Oid			proc;
+
+	if (encoding == PG_UTF8)
+	{
+		memcpy(*out, character, len);
+		*out += len;
+		return true;
+	}
+	if (encoding == PG_SQL_ASCII || !IsTransactionState())
+		return false;
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	if (!OidIsValid(proc) ||
+		pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding,
+									  unconstify(uint8 *, character), len,
+									  converted, sizeof(converted), true) != len)
+		return false;
+	len = (int) strlen((char *) converted);
+	memcpy(*out, converted, len);
+	*out += len;
+	return true;
+}
+
+char *
+pge_report_text(PgeBytes utf8)
+{
+	char	   *text = palloc(utf8.len * MAX_CONVERSION_GROWTH + 1);
+	char	   *out = text;
+	size_t		at = 0;
+
+	while (at < utf8.len)
+	{
+		const uint8 *p = utf8.data + at;
+		int			len = pg_utf_mblen(p);
+		bool		whole = (size_t) len <= utf8.len - at && pg_utf8_islegal(p, len);
+		bool		control = *p < 0x20 || *p == 0x7f ||
+			(whole && *p == 0xc2 && p[1] < 0xa0);	/* C1, as in U+009B CSI */
+
+		at += whole ? len : 1;
+		if (whole && !control && len == 1)
+			*out++ = (char) *p;
+		else if (!whole || control || !append_converted(&out, p, len))
+			*out++ = '?';
+	}
+	*out = '\0';
+	return text;
+}
+
+void
+pge_report_error(PgeStatus status, const char *what, PgeBytes detail)
+{
+	const char *hint = pge_status_hint(status);
+	char	   *text = detail.len > 0 ? pge_report_text(detail) : NULL;
+
+	ereport(ERROR,
+			(errcode(pge_status_sqlstate(status)),
+			 errmsg("%s", what),
+			 text ? errdetail("%s", text) : 0,
+			 hint ? errhint("%s", hint) : 0));
+}
+
+void
+pge_set_preloaded(void)
+{
+	preloaded = true;
+}
+
+void
+pge_require_preloaded(void)
+{
+	if (!preloaded)
+		pge_report_error(PGE_NOT_PRELOADED,
+						 "pg_envelope is not among the preloaded libraries",
+						 pge_bytes(NULL, 0));
+}

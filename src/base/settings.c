@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *	  The pg_envelope.* settings, sorted by name.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "base/settings.h"
+
+#define LINE_MAX_LEN		2000	/* well within a value of format/frame.h */
+#define WEEK_IN_SECONDS		(7 * 24 * 60 * 60)
+
+int			pge_cache_idle = 0;
+int			pge_cache_size = 1024;
+int			pge_cache_ttl = 300;
+int			pge_context_cache = 1024;
+bool		pge_harden_backends = true;
+char	   *pge_keyring_file = NULL;
+char	   *pge_keyring_passphrase_command = NULL;
+int			pge_kms_concurrency = 16;
+int			pge_kms_timeout = 10000;
+bool		pge_require_key_id = false;
+int			pge_secret_memory = PGE_SECRET_MEMORY_PREFER;
+
+/*
+ * Paths and commands travel to the agent, whose frames take lines of UTF-8.
+ */
+static bool
+is_line(const char *text)
+{
+	size_t		len = strlen(text);
+
+	for (const char *p = text; *p; p++)
+	{
+		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+			return false;
+	}
+	return len <= LINE_MAX_LEN && pg_verify_mbstr(PG_UTF8, text, (int) len, true);
+}
+
+static bool
+check_line(char **newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (*newval == NULL || is_line(*newval))
+		return true;
+	GUC_check_errdetail("It has to be valid UTF-8 without control characters, of at most %d bytes.",
+						LINE_MAX_LEN);
+	return false;
+}
+
+static const struct config_enum_entry secret_memory_options[] = {
+	{"prefer", PGE_SECRET_MEMORY_PREFER, false},
+	{"require", PGE_SECRET_MEMORY_REQUIRE, false},
+	{"fallback", PGE_SECRET_MEMORY_FALLBACK, false},
+	{NULL, 0, false}
+};
+
+/*
+ * A setting of the postmaster cannot be defined once the server runs, so a
+ * library that was merely loaded (pg_upgrade, LOAD) leaves those out; it also
+ * leaves the prefix unreserved, or their lines in postgresql.conf would draw
+ * warnings.
+ */
+void
+pge_settings_define(void)
+{
+	bool		preloading = process_shared_preload_libraries_in_progress;
+
+	DefineCustomIntVariable("pg_envelope.cache_idle",
+							"Seconds after its last use when an unwrapped data key leaves the cache.",
+							"0 keeps it until pg_envelope.cache_ttl.",
+							&pge_cache_idle, 0, 0, WEEK_IN_SECONDS,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	if (preloading)
+		DefineCustomIntVariable("pg_envelope.cache_size",
+								"How many unwrapped data keys the server holds at most.",
+								NULL,
+								&pge_cache_size, 1024, 1, 1048576,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_envelope.cache_ttl",
+							"Seconds after which an unwrapped data key leaves the cache.",
+							"A use of a key that its service has revoked ends within this time.",
+							&pge_cache_ttl, 300, 1, WEEK_IN_SECONDS,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_envelope.context_cache",
+							"How many ready cipher contexts a session holds at most in a transaction.",
+							NULL,
+							&pge_context_cache, 1024, 1, 65536,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	if (preloading)
+	{
+		DefineCustomBoolVariable("pg_envelope.harden_backends",
+								 "Forbids debuggers and core files in processes that have held a key.",
+								 NULL,
+								 &pge_harden_backends, true,
+								 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		DefineCustomStringVariable("pg_envelope.keyring_file",
+								   "File of the local keyring.",
+								   "Empty: \"keyring\" in a directory beside the data directory.",
+								   &pge_keyring_file, "",
+								   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, check_line, NULL, NULL);
+	}
+	DefineCustomStringVariable("pg_envelope.keyring_passphrase_command",
+							   "Command that prints the passphrase of the local keyring.",
+							   "Empty: the keyring file is plain.",
+							   &pge_keyring_passphrase_command, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_line, NULL, NULL);
+	DefineCustomIntVariable("pg_envelope.kms_concurrency",
+							"How many calls to one key service may be under way.",
+							NULL,
+							&pge_kms_concurrency, 16, 1, 256,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_envelope.kms_timeout",
+							"How long a session waits for a key service.",
+							NULL,
+							&pge_kms_timeout, 10000, 100, 600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable("pg_envelope.require_key_id",
+							 "Refuses to open a value without naming its key.",
+							 NULL,
+							 &pge_require_key_id, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	if (preloading)
+	{
+		DefineCustomEnumVariable("pg_envelope.secret_memory",
+								 "Whether memory that only the server can read holds the keys.",
+								 NULL,
+								 &pge_secret_memory, PGE_SECRET_MEMORY_PREFER,
+								 secret_memory_options,
+								 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		MarkGUCPrefixReserved("pg_envelope");
+	}
+}
+
+/*
+ * Where the data directory is a mount of its own, what lies beside it is on
+ * another file system and often goes away with a container.
+ */
+static bool
+is_own_mount(const char *dir)
+{
+	char		parent[MAXPGPATH];
+	struct stat self;
+	struct stat above;
+
+	snprintf(parent, sizeof(parent), "%s/..", dir);
+	return stat(dir, &self) != 0 || stat(parent, &above) != 0 ||
+		self.st_dev != above.st_dev;
+}
+
+const char *
+pge_settings_keyring_file(void)
+{
+	static char path[MAXPGPATH];
+	char		real[PATH_MAX];
+
+	if (pge_keyring_file != NULL && is_absolute_path(pge_keyring_file))
+		return pge_keyring_file;
+	if (pge_keyring_file != NULL && pge_keyring_file[0] != '\0')
+	{
+		/* relative to the data directory, as the server's own settings are */
+		if (snprintf(path, sizeof(path), "%s/%s", DataDir, pge_keyring_file) >= (int) sizeof(path))
+			return NULL;
+		return path;
+	}
+	if (DataDir == NULL || realpath(DataDir, real) == NULL || is_own_mount(real))
+		return NULL;
+	if (snprintf(path, sizeof(path), "%s.pg_envelope/keyring", real) >= (int) sizeof(path))
+		return NULL;
+	return is_line(path) ? path : NULL;
+}

@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * contexts.c
+ *	  Ready cipher contexts of this process, for one transaction.
+ *
+ * The entries hang on backend-static structures and never on the C stack, so
+ * that an error thrown past a value leaves nothing behind that the end of the
+ * transaction would not free.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "lib/ilist.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+
+#include "base/report.h"
+#include "base/settings.h"
+#include "cache/contexts.h"
+#include "cache/control.h"
+
+typedef struct Context
+{
+	dlist_node	node;			/* in recency order */
+	uint32		dek_id;
+	uint8		check_value[PGE_CHECK_VALUE_LEN];
+	DekCacheRef ref;
+	PgeAead    *aead;			/* key material, in OpenSSL's heap */
+	SubTransactionId made_in;
+	uint32		uses;
+} Context;
+
+typedef struct ContextEntry
+{
+	uint32		dek_id;
+	char		status;
+	Context    *context;
+} ContextEntry;
+
+#define SH_PREFIX		contexthash
+#define SH_ELEMENT_TYPE ContextEntry
+#define SH_KEY_TYPE		uint32
+#define SH_KEY			dek_id
+#define SH_HASH_KEY(tb, key)	murmurhash32(key)
+#define SH_EQUAL(tb, a, b)		((a) == (b))
+#define SH_SCOPE		static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/*
+ * A slot's deadline is the keeper's business; the reader looks at the clock
+ * now and then too, because the keeper may be stopped.
+ */
+#define USES_PER_LOOK	256
+
+static MemoryContext memory;
+static contexthash_hash *table;
+static dlist_head recency = DLIST_STATIC_INIT(recency); /* head: used last */
+static int	count;
+static Context *last;			/* found by the last call */
+
+static void
+free_at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	pge_contexts_free_all();
+}
+
+static void
+prepare(void)
+{
+	if (table != NULL)
+		return;
+	if (memory == NULL)
+	{
+		memory = AllocSetContextCreate(TopMemoryContext, "pg_envelope contexts",
+									   ALLOCSET_DEFAULT_SIZES);
+		before_shmem_exit(free_at_exit, (Datum) 0);
+	}
+	table = contexthash_create(memory, 64, NULL);
+}
+
+static void
+tell_holding(bool holding)
+{
+	PgeControl *control = pge_control();
+
+	if (holding)
+		pg_atomic_fetch_add_u32(&control->context_holders, 1);
+	else
+		pg_atomic_fetch_sub_u32(&control->context_holders, 1);
+}
+
+/* Cannot throw: runs in commit, abort and exit callbacks. */
+static void
+free_context(Context *context)
+{
+	if (context->aead != NULL)
+		pge_aead_free(context->aead);
+	dlist_delete(&context->node);
+	contexthash_delete(table, context->dek_id);
+	if (last == context)
+		last = NULL;
+	pfree(context);
+	if (--count == 0)
+		tell_holding(false);
+}
+
+static Context *
+lookup(uint32 dek_id)
+{
+	ContextEntry *entry;
+
+	if (count == 0)
+		return NULL;
+	if (last != NULL && last->dek_id == dek_id)
+		return last;
+	entry = contexthash_lookup(table, dek_id);
+	return entry ? entry->context : NULL;
+}
+
+static bool
+still_stands(Context *context, const uint8 *check_value, uint32 flush)
+{
+	/* Check values are no secrets: an early way out tells nobody anything. */
+	if (memcmp(context->check_value, check_value, PGE_CHECK_VALUE_LEN) != 0 ||
+		!pge_dek_cache_ref_valid(&context->ref, flush))
+		return false;
+	return ++context->uses % USES_PER_LOOK != 0 ||
+		pge_now_ms() < context->ref.deadline_ms;
+}
+
+PgeAead *
+pge_contexts_find(uint32 dek_id, const uint8 *check_value, uint32 flush)
+{
+	Context    *context = lookup(dek_id);
+
+	if (context == NULL)
+		return NULL;
+	if (unlikely(!still_stands(context, check_value, flush)))
+	{
+		free_context(context);
+		return NULL;
+	}
+	if (last != context)
+	{
+		dlist_move_head(&recency, &context->node);
+		last = context;
+	}
+	return context->aead;
+}
+
+static void
+make_room(void)
+{
+	while (count > 0 && count >= pge_context_cache)
+		free_context(dlist_tail_element(Context, node, &recency));
+}
+
+/* An entry without a cipher yet: all that may throw comes before the key does. */
+static Context *
+insert(uint32 dek_id)
+{
+	Context    *context = MemoryContextAllocZero(memory, sizeof(Context));
+	ContextEntry *entry;
+	bool		found;
+
+	context->dek_id = dek_id;
+	context->made_in = GetCurrentSubTransactionId();
+	entry = contexthash_insert(table, dek_id, &found);
+	Assert(!found);
+	entry->context = context;
+	dlist_push_head(&recency, &context->node);
+	last = context;
+	if (count++ == 0)
+		tell_holding(true);
+	return context;
+}
+
+PgeAead *
+pge_contexts_add(uint32 dek_id, const uint8 *check_value, uint8 algorithm,
+				 const PgeSecret *dek, const DekCacheRef *ref)
+{
+	Context    *context;
+	PgeStatus	status;
+
+	prepare();
+	context = lookup(dek_id);
+	if (context != NULL)
+		free_context(context);
+	make_room();
+	context = insert(dek_id);
+	memcpy(context->check_value, check_value, PGE_CHECK_VALUE_LEN);
+	context->ref = *ref;
+	status = pge_aead_new((PgeAlgorithm) algorithm, dek, &context->aead);
+	if (status != PGE_OK)
+	{
+		context->aead = NULL;
+		free_context(context);
+		pge_report_error(status, "could not prepare a data key",
+						 pge_bytes(NULL, 0));
+	}
+	return context->aead;
+}
+
+void
+pge_contexts_free_all(void)
+{
+	while (count > 0)
+		free_context(dlist_head_element(Context, node, &recency));
+}
+
+void
+pge_contexts_free_since(SubTransactionId subid)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &recency)
+	{
+		Context    *context = dlist_container(Context, node, iter.cur);
+
+		if (context->made_in >= subid)
+			free_context(context);
+	}
+}

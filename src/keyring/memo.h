@@ -1,0 +1,60 @@
+/*
+ * memo.h -- what this session knows of a key: its row and the rights of a user.
+ *
+ * No key material; lives in the session.  An entry counts only while W is what
+ * it was before the row was read (R2), so a committed change of our tables acts
+ * at the next value.  What no table of ours says (role membership, a change by
+ * this transaction itself, a standby's replay) comes by invalidation messages:
+ * pge_memo_hear() at the first value of a statement.
+ *
+ * Absence and refusals are never remembered.  The caller decides by what a row
+ * says, on every value; the pointer is good until the next call of this module.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_KEYRING_MEMO_H
+#define PGE_KEYRING_MEMO_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "keyring/keyring.h"
+
+typedef struct KeyringMemo
+{
+	/* stamps: both must be those of now */
+	uint64		w;
+	uint64		heard;
+
+	Oid			user;
+	uint32		rights;			/* of user, on the key */
+	KeyState	key_state;
+	bool		require_associated_data;
+	uint16		key_id_len;
+	KeyringDek	dek;
+} KeyringMemo;
+
+/*
+ * The DEK of a value's header (open), the active DEK of a key (seal); NULL: no
+ * such row.  "w" is the W that the value loaded first of all (R1); "need" are
+ * the rights without which the tables are asked again.
+ */
+extern const KeyringMemo *pge_memo_dek(uint32 dek_id, Oid user, uint64 w,
+									   uint32 need);
+extern const KeyringMemo *pge_memo_active(const char *key_id, int key_id_len,
+										  Oid user, uint64 w, uint32 need);
+
+/*
+ * Listens to invalidations if this is the first value of a statement at this
+ * call site.
+ */
+extern void pge_memo_hear(FmgrInfo *site);
+
+/* Aborts, also of subtransactions, of a transaction that changed our tables. */
+extern void pge_memo_forget(void);
+
+/* Once, at preload. */
+extern void pge_memo_register_callbacks(void);
+
+#endif							/* PGE_KEYRING_MEMO_H */

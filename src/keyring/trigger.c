@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger.c
+ *	  The row trigger that stands before every table of schema "envelope".
+ *
+ * pg_write_all_data could otherwise grant itself a key, or overwrite a
+ * wrapping.  It fires for everybody (ENABLE ALWAYS), because the invalidation
+ * must go out on a subscriber and under session_replication_role = replica too.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "replication/logicalworker.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+
+#include "base/compat.h"
+#include "cache/epoch.h"
+#include "keyring/key_name.h"
+#include "keyring/keyring.h"
+#include "keyring/keyring_private.h"
+#include "keyring/writes.h"
+
+PG_FUNCTION_INFO_V1(envelope_guard_row);
+
+static void require_row_trigger(FunctionCallInfo fcinfo);
+static void refuse_foreign_writer(Relation relation);
+static void refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new);
+static void check_key_id(Relation relation, HeapTuple tuple);
+static HeapTuple resolve_role(Relation relation, HeapTuple tuple);
+static bool is_table(Relation relation, const char *name);
+
+Datum
+envelope_guard_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation	relation;
+	HeapTuple	result;
+
+	require_row_trigger(fcinfo);
+	relation = trigger->tg_relation;
+	refuse_foreign_writer(relation);
+	result = trigger->tg_trigtuple;
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		result = trigger->tg_newtuple;
+		if (is_table(relation, "dek"))
+			refuse_changed_identity(relation, trigger->tg_trigtuple, result);
+	}
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	{
+		if (is_table(relation, "key"))
+			check_key_id(relation, result);
+		if (is_table(relation, "key_grant"))
+			result = resolve_role(relation, result);
+	}
+
+	/* On the one-row table, so that nobody rebuilds what it knows of dek. */
+	CacheInvalidateRelcacheByRelid(pge_keyring_relid("keyring"));
+	pge_epoch_note_change();
+	return PointerGetDatum(result);
+}
+
+static void
+require_row_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"envelope_guard_row\" was not called as a BEFORE ROW trigger")));
+}
+
+/* A superuser restores dumps and repairs by hand; nobody else writes here. */
+static void
+refuse_foreign_writer(Relation relation)
+{
+	if (pge_write_under_way() || superuser() || IsLogicalWorker())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("cannot change table \"envelope.%s\" by hand",
+					RelationGetRelationName(relation)),
+			 errhint("Use envelope_create_key, envelope_grant and the other functions of extension \"pg_envelope\".")));
+}
+
+/*
+ * A data key is bound to these columns, and values carry its number: a change
+ * could only lose it.  Not even a superuser may.
+ */
+static void
+refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new)
+{
+	static const int columns[] = {
+		Anum_dek_dek_id, Anum_dek_key_id, Anum_dek_version, Anum_dek_purpose,
+		Anum_dek_algorithm, Anum_dek_keyring, Anum_dek_check_value
+	};
+	TupleDesc	desc = RelationGetDescr(relation);
+
+	for (size_t i = 0; i < lengthof(columns); i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, columns[i] - 1);
+		bool		old_null;
+		bool		new_null;
+		Datum		was = heap_getattr(old, columns[i], desc, &old_null);
+		Datum		is = heap_getattr(new, columns[i], desc, &new_null);
+
+		if (!old_null && !new_null &&
+			datum_image_eq(was, is, attribute->attbyval, attribute->attlen))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_RESTRICT_VIOLATION),
+				 errmsg("column \"%s\" of a data key never changes",
+						NameStr(attribute->attname)),
+				 errdetail("The wrapped key is bound to it, so the values that it sealed could not be opened any more.")));
+	}
+}
+
+/* The table's own check counts bytes of the database's encoding. */
+static void
+check_key_id(Relation relation, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		key_id = heap_getattr(tuple, Anum_key_key_id,
+									  RelationGetDescr(relation), &isnull);
+
+	if (!isnull)
+		pge_key_id_check(TextDatumGetCString(key_id));
+}
+
+/*
+ * The oid in a dump means nothing here; the name does.  A role that does not
+ * exist gets oid 0, which no role ever has, and the restore goes on.
+ */
+static HeapTuple
+resolve_role(Relation relation, HeapTuple tuple)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	int			column = Anum_key_grant_role_oid;
+	bool		isnull;
+	Datum		name = heap_getattr(tuple, Anum_key_grant_role_name, desc, &isnull);
+	Datum		oid;
+	bool		oid_isnull = false;
+
+	if (isnull)
+		return tuple;
+	oid = ObjectIdGetDatum(get_role_oid(NameStr(*DatumGetName(name)), true));
+	return heap_modify_tuple_by_cols(tuple, desc, 1, &column, &oid, &oid_isnull);
+}
+
+/* By oid: a table elsewhere may have the same name and other columns. */
+static bool
+is_table(Relation relation, const char *name)
+{
+	return RelationGetRelid(relation) == pge_keyring_relid(name);
+}

@@ -1,0 +1,488 @@
+/*-------------------------------------------------------------------------
+ *
+ * writes.c
+ *	  Changes rows of schema "envelope" by SPI, as the tables' owner.
+ *
+ * The user is switched around the one statement only, and a static flag tells
+ * the row trigger that it is ours.  Both are put back on every way out: here,
+ * and for the flag at every kind of end of a (sub)transaction too.
+ *
+ * Names, functions and operators are qualified: the caller's search_path must
+ * not choose them.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+#include "utils/uuid.h"
+
+#include "base/compat.h"
+#include "base/report.h"
+#include "keyring/writes.h"
+
+#define EQ " OPERATOR(pg_catalog.=) "
+
+#define PARAMS_MAX 9
+
+typedef struct Params
+{
+	int			count;
+	Oid			types[PARAMS_MAX];
+	Datum		values[PARAMS_MAX];
+} Params;
+
+static bool write_under_way = false;
+
+static uint64 run(const char *sql, Params *params);
+static uint64 run_as_owner(const char *sql, Params *params);
+static void run_on_one(const char *what, const char *sql, Params *params);
+static Oid	tables_owner(void);
+static void register_reset_once(void);
+static void reset_at_xact_end(XactEvent event, void *arg);
+static void reset_at_subxact_end(SubXactEvent event, SubTransactionId mine,
+								 SubTransactionId parent, void *arg);
+static void snapshot_too_old(const char *what) pg_attribute_noreturn();
+static void add(Params *params, Oid type, Datum value);
+static void add_text(Params *params, const char *value);
+static void add_bytes(Params *params, const void *data, size_t len);
+static void add_uuid(Params *params, const uint8 uuid[PGE_UUID_LEN]);
+static void add_rights(Params *params, uint32 rights);
+
+void
+pge_write_allowed(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+}
+
+bool
+pge_write_under_way(void)
+{
+	return write_under_way;
+}
+
+static uint64
+run(const char *sql, Params *params)
+{
+	Oid			user;
+	int			context;
+	bool		before = write_under_way;
+	volatile uint64 rows = 0;
+
+	register_reset_once();
+	GetUserIdAndSecContext(&user, &context);
+	PG_TRY();
+	{
+		SetUserIdAndSecContext(tables_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+		write_under_way = true;
+		rows = run_as_owner(sql, params);
+		CommandCounterIncrement();
+	}
+	PG_FINALLY();
+	{
+		write_under_way = before;
+		SetUserIdAndSecContext(user, context);
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+static uint64
+run_as_owner(const char *sql, Params *params)
+{
+	uint64		rows;
+	int			result;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	result = SPI_execute_with_args(sql, params->count, params->types,
+								   params->values, NULL, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not write a key table: %s",
+			 SPI_result_code_string(result));
+	rows = SPI_processed;
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "could not disconnect from SPI");
+	return rows;
+}
+
+/*
+ * The row is there, since a fresh read found it.  Above READ COMMITTED our
+ * snapshot may not show it: nothing may then pass for done.
+ */
+static void
+run_on_one(const char *what, const char *sql, Params *params)
+{
+	if (run(sql, params) != 1)
+		snapshot_too_old(what);
+}
+
+static Oid
+tables_owner(void)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID,
+										ObjectIdGetDatum(pge_keyring_relid("keyring")));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for table \"envelope.keyring\"");
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static void
+register_reset_once(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	RegisterXactCallback(reset_at_xact_end, NULL);
+	RegisterSubXactCallback(reset_at_subxact_end, NULL);
+	registered = true;
+}
+
+/* Any event: no statement of ours spans one. */
+static void
+reset_at_xact_end(XactEvent event, void *arg)
+{
+	(void) event;
+	(void) arg;
+	write_under_way = false;
+}
+
+/* Not at the start: a statement of ours may start one. */
+static void
+reset_at_subxact_end(SubXactEvent event, SubTransactionId mine,
+					 SubTransactionId parent, void *arg)
+{
+	(void) mine;
+	(void) parent;
+	(void) arg;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		write_under_way = false;
+}
+
+static void
+snapshot_too_old(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not change %s: it is newer than this transaction's snapshot", what),
+			 errhint("Try the transaction again.")));
+}
+
+bool
+pge_lock_kek(const char *name, RowLock lock, KeyringKek *kek)
+{
+	Params		params = {0};
+	uint64		locked;
+
+	add_text(&params, name);
+	locked = run(lock == PGE_LOCK_SHARE ?
+				 "SELECT FROM envelope.kek WHERE name" EQ "$1 FOR SHARE" :
+				 "SELECT FROM envelope.kek WHERE name" EQ "$1 FOR NO KEY UPDATE",
+				 &params);
+	if (!pge_keyring_find_kek(name, kek))
+		return false;
+	if (locked == 0)
+		snapshot_too_old("the KEK");
+	return true;
+}
+
+bool
+pge_lock_key(const char *key_id, KeyringKey *key)
+{
+	Params		params = {0};
+	uint64		locked;
+
+	add_text(&params, key_id);
+	locked = run("SELECT FROM envelope.key WHERE key_id" EQ "$1 FOR NO KEY UPDATE", &params);
+	if (!pge_keyring_find_key(key_id, key))
+		return false;
+	if (locked == 0)
+		snapshot_too_old("the key");
+	return true;
+}
+
+void
+pge_write_keyring(const uint8 drawn[PGE_UUID_LEN], uint8 uuid[PGE_UUID_LEN])
+{
+	Params		params = {0};
+
+	if (pge_keyring_find_uuid(uuid))
+		return;
+	add_uuid(&params, drawn);
+	run("INSERT INTO envelope.keyring (uuid) VALUES ($1) ON CONFLICT DO NOTHING", &params);
+	if (!pge_keyring_find_uuid(uuid))
+		elog(ERROR, "could not name the keyring");
+}
+
+bool
+pge_write_kek(const char *name, const char *uri)
+{
+	Params		params = {0};
+
+	add_text(&params, name);
+	add_text(&params, uri);
+	return run("INSERT INTO envelope.kek (name, uri) VALUES ($1, $2)"
+			   " ON CONFLICT (name) DO NOTHING", &params) == 1;
+}
+
+bool
+pge_write_key(const KeyringKey *key)
+{
+	Params		params = {0};
+
+	add_text(&params, key->key_id);
+	add_text(&params, key->kek);
+	add_text(&params, pge_algorithm_name(key->algorithm));
+	add(&params, BOOLOID, BoolGetDatum(key->require_associated_data));
+	return run("INSERT INTO envelope.key (key_id, kek, algorithm, require_associated_data)"
+			   " VALUES ($1, $2, $3, $4) ON CONFLICT (key_id) DO NOTHING", &params) == 1;
+}
+
+/*
+ * A value may leave the server the moment we commit; a crash must not take its
+ * key away, whatever synchronous_commit says.
+ */
+bool
+pge_write_dek(const KeyringDek *dek)
+{
+	Params		params = {0};
+
+	ForceSyncCommit();
+	add(&params, INT8OID, Int64GetDatum((int64) dek->dek_id));
+	add_text(&params, dek->key_id);
+	add(&params, INT4OID, Int32GetDatum(dek->version));
+	add_text(&params, "aead");
+	add_text(&params, pge_algorithm_name(dek->algorithm));
+	add_uuid(&params, dek->keyring);
+	add_bytes(&params, dek->check_value, PGE_CHECK_VALUE_LEN);
+	add_text(&params, pge_dek_state_name(dek->state));
+	return run("INSERT INTO envelope.dek"
+			   " (dek_id, key_id, version, purpose, algorithm, keyring, check_value, state)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+			   " ON CONFLICT (dek_id) DO NOTHING", &params) == 1;
+}
+
+bool
+pge_write_wrapping(uint32 dek_id, const char *kek, PgeBytes kek_version, PgeBytes wrapped)
+{
+	Params		params = {0};
+
+	add(&params, INT8OID, Int64GetDatum((int64) dek_id));
+	add_text(&params, kek);
+	add_text(&params, pge_report_text(kek_version));
+	add_bytes(&params, wrapped.data, wrapped.len);
+	add(&params, INT4OID, Int32GetDatum(pge_keyring_last_seq(dek_id) + 1));
+	return run("INSERT INTO envelope.wrapping (dek_id, kek, kek_version, wrapped, seq)"
+			   " VALUES ($1, $2, $3, $4, $5)"
+			   " ON CONFLICT (dek_id, kek) WHERE superseded IS NULL DO NOTHING",
+			   &params) == 1;
+}
+
+void
+pge_write_kek_state(const char *name, KekState state)
+{
+	Params		params = {0};
+
+	add_text(&params, name);
+	add_text(&params, pge_kek_state_name(state));
+	run_on_one("the KEK", state == PGE_KEK_ENABLED ?
+			   "UPDATE envelope.kek SET state = $2, unused_since = NULL, unused_since_lsn = NULL"
+			   " WHERE name" EQ "$1" :
+			   "UPDATE envelope.kek SET state = $2 WHERE name" EQ "$1", &params);
+}
+
+void
+pge_write_kek_unused(const char *name)
+{
+	Params		params = {0};
+
+	add_text(&params, name);
+	run_on_one("the KEK",
+			   "UPDATE envelope.kek SET unused_since = pg_catalog.clock_timestamp(),"
+			   " unused_since_lsn = pg_catalog.pg_current_wal_insert_lsn()"
+			   " WHERE name" EQ "$1", &params);
+}
+
+void
+pge_write_key_state(const char *key_id, KeyState state)
+{
+	Params		params = {0};
+
+	add_text(&params, key_id);
+	add_text(&params, pge_key_state_name(state));
+	run_on_one("the key",
+			   "UPDATE envelope.key SET state = $2 WHERE key_id" EQ "$1", &params);
+}
+
+uint64
+pge_write_move_keys(const char *old_kek, const char *new_kek)
+{
+	Params		params = {0};
+	uint64		moved;
+
+	add_text(&params, old_kek);
+	add_text(&params, new_kek);
+	moved = run("UPDATE envelope.key SET kek = $2 WHERE kek" EQ "$1", &params);
+	if (strcmp(old_kek, new_kek) != 0 && pge_keyring_kek_has_keys(old_kek))
+		snapshot_too_old("a key of the KEK");
+	return moved;
+}
+
+void
+pge_write_dek_state(uint32 dek_id, DekState state)
+{
+	Params		params = {0};
+
+	add(&params, INT8OID, Int64GetDatum((int64) dek_id));
+	add_text(&params, pge_dek_state_name(state));
+	run_on_one("the data key",
+			   "UPDATE envelope.dek SET state = $2 WHERE dek_id" EQ "$1", &params);
+}
+
+bool
+pge_write_supersede(uint32 dek_id, int32 seq, PgeBytes wrapped)
+{
+	Params		params = {0};
+
+	add(&params, INT8OID, Int64GetDatum((int64) dek_id));
+	add(&params, INT4OID, Int32GetDatum(seq));
+	add_bytes(&params, wrapped.data, wrapped.len);
+	return run("UPDATE envelope.wrapping SET wrapped = NULL, superseded = pg_catalog.now()"
+			   " WHERE dek_id" EQ "$1 AND seq" EQ "$2 AND wrapped" EQ "$3",
+			   &params) == 1;
+}
+
+void
+pge_write_supersede_all(uint32 dek_id)
+{
+	Params		params = {0};
+	KeyringWrapping *left;
+
+	add(&params, INT8OID, Int64GetDatum((int64) dek_id));
+	run("UPDATE envelope.wrapping SET wrapped = NULL, superseded = pg_catalog.now()"
+		" WHERE dek_id" EQ "$1 AND superseded IS NULL", &params);
+	if (pge_keyring_wrappings(dek_id, &left) > 0)
+		snapshot_too_old("a wrapping");
+	pfree(left);
+}
+
+/* The row trigger resolves the role's oid before the conflict is looked at. */
+void
+pge_write_grant(const char *key_id, const char *role, uint32 rights)
+{
+	Params		params = {0};
+
+	add_text(&params, key_id);
+	add_text(&params, role);
+	add_rights(&params, rights);
+	run("INSERT INTO envelope.key_grant AS g (key_id, role_name, role_oid, rights)"
+		" VALUES ($1, $2::pg_catalog.name, 0, $3)"
+		" ON CONFLICT (key_id, role_name) DO UPDATE"
+		" SET role_oid = excluded.role_oid, rights = CASE"
+		" WHEN g.role_oid" EQ "excluded.role_oid THEN ARRAY(SELECT r"
+		" FROM pg_catalog.unnest(ARRAY['encrypt', 'decrypt', 'manage']) r"
+		" WHERE r" EQ "ANY (g.rights OPERATOR(pg_catalog.||) excluded.rights))"
+		" ELSE excluded.rights END", &params);
+}
+
+void
+pge_write_revoke(const char *key_id, const char *role, uint32 rights)
+{
+	Params		params = {0};
+
+	add_text(&params, key_id);
+	add_text(&params, role);
+	add_rights(&params, rights);
+	run("DELETE FROM envelope.key_grant WHERE key_id" EQ "$1"
+		" AND role_name" EQ "$2::pg_catalog.name"
+		" AND rights OPERATOR(pg_catalog.<@) $3", &params);
+	run("UPDATE envelope.key_grant SET rights = ARRAY(SELECT r"
+		" FROM pg_catalog.unnest(rights) r WHERE r OPERATOR(pg_catalog.<>) ALL ($3))"
+		" WHERE key_id" EQ "$1 AND role_name" EQ "$2::pg_catalog.name", &params);
+	if (pge_keyring_granted(key_id, role) & rights)
+		snapshot_too_old("the grant");
+}
+
+void
+pge_write_rewrap_result(const uint8 run_uuid[PGE_UUID_LEN],
+						const char *old_kek, const char *new_kek,
+						uint32 dek_id, const char *outcome, const char *detail)
+{
+	Params		params = {0};
+
+	add_uuid(&params, run_uuid);
+	add_text(&params, old_kek);
+	add_text(&params, new_kek);
+	add(&params, INT8OID, Int64GetDatum((int64) dek_id));
+	add_text(&params, outcome);
+	add_text(&params, detail);
+	run("INSERT INTO envelope.rewrap_result (run, old, new, dek_id, outcome, detail)"
+		" VALUES ($1, $2, $3, $4, $5, $6)", &params);
+}
+
+static void
+add(Params *params, Oid type, Datum value)
+{
+	if (params->count >= PARAMS_MAX)
+		elog(ERROR, "too many parameters");
+	params->types[params->count] = type;
+	params->values[params->count++] = value;
+}
+
+static void
+add_text(Params *params, const char *value)
+{
+	add(params, TEXTOID, CStringGetTextDatum(value));
+}
+
+static void
+add_bytes(Params *params, const void *data, size_t len)
+{
+	bytea	   *value = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(value, VARHDRSZ + len);
+	memcpy(VARDATA(value), data, len);
+	add(params, BYTEAOID, PointerGetDatum(value));
+}
+
+static void
+add_uuid(Params *params, const uint8 uuid[PGE_UUID_LEN])
+{
+	pg_uuid_t  *value = palloc(sizeof(pg_uuid_t));
+
+	memcpy(value->data, uuid, PGE_UUID_LEN);
+	add(params, UUIDOID, UUIDPGetDatum(value));
+}
+
+static void
+add_rights(Params *params, uint32 rights)
+{
+	Datum		names[3];
+	int			count = 0;
+
+	if (rights & PGE_RIGHT_ENCRYPT)
+		names[count++] = CStringGetTextDatum("encrypt");
+	if (rights & PGE_RIGHT_DECRYPT)
+		names[count++] = CStringGetTextDatum("decrypt");
+	if (rights & PGE_RIGHT_MANAGE)
+		names[count++] = CStringGetTextDatum("manage");
+	add(params, TEXTARRAYOID,
+		PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT)));
+}

@@ -1,0 +1,232 @@
+/*-------------------------------------------------------------------------
+ *
+ * kek_lifecycle.c
+ *	  Making, enabling and rotating key-encryption keys.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/report.h"
+#include "client/client.h"
+#include "crypto/aead.h"
+#include "crypto/random.h"
+#include "format/binding.h"
+#include "keyring/key_name.h"
+#include "keyring/writes.h"
+#include "ops/kek_lifecycle.h"
+
+static char *create_in_local_keyring(const char *name);
+static char *prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN]);
+static void check_uri(const char *uri);
+static void describe(const char *what, const char *uri);
+static void prove_wrap(const char *what, const char *uri,
+					   const uint8 keyring[PGE_UUID_LEN]);
+static void draw_uuid(uint8 uuid[PGE_UUID_LEN]);
+static void kek_exists(const char *name) pg_attribute_noreturn();
+static void no_such_kek(const char *name) pg_attribute_noreturn();
+
+/*
+ * The service first, the row second: a KEK of the local keyring whose row is
+ * rolled back is an orphan with a name of its own, and harms nobody.
+ */
+char *
+pge_create_kek(const char *name, const char *uri)
+{
+	uint8		drawn[PGE_UUID_LEN];
+	uint8		keyring[PGE_UUID_LEN];
+	KeyringKek	kek;
+	char	   *result;
+
+	pge_write_allowed("envelope_create_kek()");
+	pge_kek_name_check(name);
+	if (pge_keyring_find_kek(name, &kek))
+		kek_exists(name);
+	draw_uuid(drawn);
+	if (!pge_keyring_find_uuid(keyring))
+		memcpy(keyring, drawn, PGE_UUID_LEN);
+	result = uri ? prove_uri(name, uri, keyring) : create_in_local_keyring(name);
+	pge_write_keyring(drawn, keyring);
+	if (!pge_write_kek(name, result))
+		kek_exists(name);
+	return result;
+}
+
+static char *
+create_in_local_keyring(const char *name)
+{
+	PgeFrame	request = {0};
+	PgeFrame	answer = {0};
+	PgeStatus	status;
+	char	   *uri;
+	char	   *detail;
+
+	request.type = PGE_FRAME_CREATE_KEK;
+	status = pge_client_call(&request, &answer);
+	if (status != PGE_OK)
+		pge_report_error(status, psprintf("could not create KEK \"%s\" in the local keyring", name),
+						 answer.detail);
+	if (answer.nuris != 1 || answer.uri[0].len == 0)
+		elog(ERROR, "the agent's answer to a new KEK is incomplete");
+	uri = pge_report_text(answer.uri[0]);
+	detail = pge_report_text(answer.detail);
+	pge_client_done();
+	ereport(WARNING,
+			(errmsg("KEK \"%s\" exists only in the local keyring: back that file up now", name),
+			 errdetail("%s", detail)));
+	return uri;
+}
+
+/* A typing error must show now, not when the first key is made or opened. */
+static char *
+prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN])
+{
+	char	   *what = psprintf("could not use \"%s\" as KEK \"%s\"", uri, name);
+
+	check_uri(uri);
+	describe(what, uri);
+	prove_wrap(what, uri, keyring);
+	return pstrdup(uri);
+}
+
+/* ASCII, so that it means the same to the agent as to any database. */
+static void
+check_uri(const char *uri)
+{
+	size_t		len = strlen(uri);
+
+	if (len == 0 || len > PGE_KEK_URI_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("URI of a KEK must have 1 to %d bytes", PGE_KEK_URI_MAX)));
+	for (size_t i = 0; i < len; i++)
+		if (uri[i] <= 0x20 || uri[i] >= 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("URI of a KEK must be printable ASCII without spaces")));
+}
+
+static void
+describe(const char *what, const char *uri)
+{
+	PgeFrame	request = {0};
+	PgeFrame	answer = {0};
+	PgeStatus	status;
+
+	request.type = PGE_FRAME_DESCRIBE_KEK;
+	request.nuris = 1;
+	request.uri[0] = pge_bytes(uri, strlen(uri));
+	status = pge_client_call(&request, &answer);
+	if (status != PGE_OK)
+		pge_report_error(status, what, answer.detail);
+	pge_client_done();
+}
+
+/* The agent wraps a key that nobody will use, and unwraps it again. */
+static void
+prove_wrap(const char *what, const char *uri, const uint8 keyring[PGE_UUID_LEN])
+{
+	static const char key_id[] = "pg_envelope proof";
+	uint8		bytes[PGE_BINDING_MAX];
+	PgeBuffer	encoded = {bytes, 0, sizeof(bytes)};
+	PgeBinding	binding = {.dek_id = 1, .version = 1, .purpose = PGE_PURPOSE_AEAD,
+	.algorithm = PGE_XAES_256_GCM, .key_id = pge_bytes(key_id, strlen(key_id))};
+	PgeFrame	request = {0};
+	PgeFrame	answer = {0};
+	PgeStatus	status;
+
+	memcpy(binding.keyring, keyring, PGE_UUID_LEN);
+	status = pge_binding_encode(&binding, &encoded);
+	if (status != PGE_OK)
+		pge_report_error(status, what, pge_bytes(NULL, 0));
+	request.type = PGE_FRAME_WRAP_NEW;
+	request.nuris = 1;
+	request.uri[0] = pge_bytes(uri, strlen(uri));
+	request.binding = pge_buffer_bytes(&encoded);
+	status = pge_client_call(&request, &answer);
+	if (status != PGE_OK)
+		pge_report_error(status, what, answer.detail);
+	pge_client_done();
+}
+
+/* Version 4, as gen_random_uuid() makes them. */
+static void
+draw_uuid(uint8 uuid[PGE_UUID_LEN])
+{
+	if (pge_random_bytes(uuid, PGE_UUID_LEN) != PGE_OK)
+		pge_report_error(PGE_CRYPTO_FAILED, "could not draw the name of the keyring",
+						 pge_bytes(NULL, 0));
+	uuid[6] = (uuid[6] & 0x0f) | 0x40;
+	uuid[8] = (uuid[8] & 0x3f) | 0x80;
+}
+
+void
+pge_enable_kek(const char *name)
+{
+	KeyringKek	kek;
+
+	pge_write_allowed("envelope_enable_kek()");
+	if (!pge_lock_kek(name, PGE_LOCK_UPDATE, &kek))
+		no_such_kek(name);
+	if (kek.state == PGE_KEK_DESTROYED)
+		ereport(ERROR,
+				(errcode(PGE_ERRCODE_KEK_UNUSABLE),
+				 errmsg("KEK \"%s\" is destroyed", name)));
+	if (kek.state == PGE_KEK_RETIRED)
+		pge_write_kek_state(name, PGE_KEK_ENABLED);
+}
+
+char *
+pge_rotate_kek(const char *name)
+{
+	PgeFrame	request = {0};
+	PgeFrame	answer = {0};
+	KeyringKek	kek;
+	PgeStatus	status;
+	char	   *version;
+
+	pge_write_allowed("envelope_rotate_kek()");
+	pge_kek_for_wrapping(name, &kek);
+	request.type = PGE_FRAME_ROTATE_KEK;
+	request.nuris = 1;
+	request.uri[0] = pge_bytes(kek.uri, strlen(kek.uri));
+	status = pge_client_call(&request, &answer);
+	if (status != PGE_OK)
+		pge_report_error(status, psprintf("could not rotate KEK \"%s\"", name), answer.detail);
+	if (answer.nkek_versions != 1)
+		elog(ERROR, "the agent's answer to a rotation is incomplete");
+	version = pge_report_text(answer.kek_version[0]);
+	pge_client_done();
+	return version;
+}
+
+void
+pge_kek_for_wrapping(const char *name, KeyringKek *kek)
+{
+	if (!pge_keyring_find_kek(name, kek))
+		no_such_kek(name);
+	if (kek->state != PGE_KEK_ENABLED)
+		ereport(ERROR,
+				(errcode(PGE_ERRCODE_KEK_UNUSABLE),
+				 errmsg("KEK \"%s\" is %s", name, pge_kek_state_name(kek->state)),
+				 kek->state == PGE_KEK_RETIRED ?
+				 errhint("Let it wrap again with envelope_enable_kek, or move its keys to another KEK with rewrap_all.") : 0));
+}
+
+static void
+kek_exists(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("KEK \"%s\" already exists", name)));
+}
+
+static void
+no_such_kek(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("KEK \"%s\" does not exist", name),
+			 errhint("Create it with envelope_create_kek, or see the table envelope.kek.")));
+}

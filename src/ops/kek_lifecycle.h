@@ -1,0 +1,25 @@
+/*
+ * kek_lifecycle.h -- making, enabling and rotating key-encryption keys.
+ *
+ * EXECUTE on the SQL functions is the right; nothing here looks at the user.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_OPS_KEK_LIFECYCLE_H
+#define PGE_OPS_KEK_LIFECYCLE_H
+
+#include "postgres.h"
+
+#include "keyring/keyring.h"
+
+/* uri NULL: a new one in the local keyring.  Returns its URI, palloc'd. */
+extern char *pge_create_kek(const char *name, const char *uri);
+extern void pge_enable_kek(const char *name);
+
+/* Returns the new version, palloc'd. */
+extern char *pge_rotate_kek(const char *name);
+
+/* 42704 if there is none; KE011 unless it is enabled. */
+extern void pge_kek_for_wrapping(const char *name, KeyringKek *kek);
+
+#endif							/* PGE_OPS_KEK_LIFECYCLE_H */

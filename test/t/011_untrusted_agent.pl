@@ -1,0 +1,272 @@
+# The server trusts nothing that the agent says, gives it nothing that it need
+# not have, and neither hangs nor leaks when it misbehaves.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use File::Copy;
+use File::Path qw(make_path);
+use PgEnvelope::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+
+plan skip_all => 'SKIP: needs a private server (PGE_BINDIR)' unless $ENV{PGE_BINDIR};
+
+sub wait_until { PgEnvelope::Cluster::wait_until(@_) }
+
+# A server whose agent is a copy of perl; beside its programs all is shared.
+my $fake = tempdir_short() . '/root';
+my $bindir = own_programs($fake);
+copy($^X, "$bindir/pg_envelope_agent") or die "$^X: $!";
+chmod 0755, "$bindir/pg_envelope_agent";
+
+$ENV{AWS_SECRET_ACCESS_KEY} = 'must not be passed on';
+$ENV{AWS_REGION} = 'eu-west-1';
+local $ENV{PGE_BINDIR} = $bindir;
+my $node = PgEnvelope::Cluster->new('fake', start => 0, plain_keyring => 1,
+	'pg_envelope.harden_backends' => 'off',    # lets us count descriptors
+	'pg_envelope.keyring_passphrase_command' => 'cat secret');
+my $data = $node->data_dir;
+copy("$FindBin::RealBin/../tools/fake_agent.pl", "$data/serve") or die $!;
+$node->start;
+$node->create_extension;
+wait_for_ready();
+
+# What the keeper gives to the agent.
+my @may = qw(PATH LANG TZ AWS_ROLE_ARN AWS_ROLE_SESSION_NAME AWS_WEB_IDENTITY_TOKEN_FILE
+  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_CONTAINER_CREDENTIALS_FULL_URI
+  AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE AWS_REGION AWS_PROFILE AWS_CONFIG_FILE
+  AWS_SHARED_CREDENTIALS_FILE);
+is(seen('environment'), join(',', sort grep { defined $ENV{$_} } @may),
+	'of the environment the agent gets the names that hold no secret');
+is(seen('descriptors'), '', 'of the descriptors pipe, socket and standard streams');
+is(seen('SigBlk'), '0' x 16, 'no signal is blocked');
+is(hex(seen('SigIgn')) & ~(1 << 7), 0, 'or ignored (but SIGFPE, by perl)');
+is(seen('session'), 'own', 'it has a session of its own');
+is(seen('settings'), 'keyring_file=' . $node->keyring_file
+	  . ' keyring_passphrase_command=cat secret kms_concurrency=16 kms_timeout_ms=10000',
+	'it is told the settings');
+is(seen('secret'), '32', 'and the secret');
+forget();
+$node->reload;
+wait_until(sub { defined seen('settings') }, 'the settings after a reload');
+is(seen('secret'), '0', 'which is not sent twice');
+
+# Good answers, whole or in pieces, on one connection per transaction.
+my $session = $node->session;
+forget();
+is(ask(), 'the fake', 'an answer is taken');
+is(seen('proof'), 'right', 'after the backend proved the secret');
+connection_mode('slowly');
+is(ask(), 'the fake', 'also byte by byte');
+connection_mode('');
+forget();
+$session->query('BEGIN');
+ask() for 1 .. 3;
+is(scalar(() = all_seen() =~ /^connection/mg), 1, 'a transaction keeps its connection');
+$session->query('COMMIT');
+wait_until(sub { all_seen() =~ /^end/m }, 'the end of the connection');
+pass('and its end closes it');
+
+# Connections that break are made again, and the request is sent again.
+for my $mode (qw(close drop half malformed), 'wrong ticket')
+{
+	connection_mode("$mode 2");
+	is(ask(), 'the fake', "an agent that twice does \"$mode\" is asked a third time");
+}
+
+# Lies are no answers.
+my %lies = (
+	'wrong secret' => 'the agent did not prove that it knows the socket\'s secret',
+	'wrong type' => 'the agent did not start with a challenge',
+	'wrong ticket' => 'the agent answered what was not asked',
+	'long length' => 'the agent speaks another version of the protocol',
+	'next version' => 'the agent speaks another version of the protocol',
+	'malformed' => 'the agent sent a malformed frame',
+	'no answer' => 'the agent sent what is no answer',
+	'half' => 'the agent closed the connection');
+my $descriptors = descriptors();
+for my $mode (sort keys %lies)
+{
+	connection_mode($mode);
+	is(ask(), "The agent did not answer within 1000 ms; $lies{$mode}.", "\"$mode\" is seen through");
+}
+# What would make a second KEK is never sent twice.
+connection_mode('drop');
+forget();
+my $lost = $node->fails_with(q{SELECT envelope_create_kek('main')}, 'KE006', 'a lost answer is an error');
+like($lost, qr/it may have been carried out/, 'that does not claim to know');
+is(scalar(() = all_seen() =~ /^request 19$/mg), 1, 'and the request was made once');
+connection_mode('close 2');
+forget();
+my (undef, $incomplete) = $node->try(q{SELECT envelope_create_kek('main')});
+like($incomplete, qr/ERROR:.*incomplete/, 'an answer without a KEK is refused');
+is(scalar(() = all_seen() =~ /^request 19$/mg), 1, 'a request that has not gone out is made again');
+
+connection_mode('wrong secret');
+forget();
+ask();
+is(seen('proof'), 'none', 'who does not prove the secret gets no proof');
+
+# A silent one: the wait ends at its deadline or with a cancel, which it sees.
+connection_mode('silent');
+is(ask(), 'The agent did not answer within 1000 ms.', 'silence has a deadline');
+forget();
+$session->query(q{SET statement_timeout = '100ms'});
+my $from = clock_gettime(CLOCK_MONOTONIC);
+my ($out, $err) = $session->try('SELECT count(*) FROM envelope_status()');
+like($err, qr/57014/, 'a cancel ends the wait');
+cmp_ok(clock_gettime(CLOCK_MONOTONIC) - $from, '<', 0.9, 'before the deadline');
+wait_until(sub { all_seen() =~ /^left/m }, 'the agent to see it');
+pass('and the agent sees it');
+
+# Caught in a subtransaction, it leaves nothing that the next call could trip over.
+connection_mode('silent 1');
+forget();
+$session->query(q{
+	DO $$
+	DECLARE answer text;
+	BEGIN
+		BEGIN
+			PERFORM count(*) FROM envelope_status();
+		EXCEPTION WHEN query_canceled THEN
+			PERFORM set_config('statement_timeout', '0', false);
+		END;
+		SELECT value INTO answer FROM envelope_status() WHERE name = 'agent_from';
+		IF answer IS DISTINCT FROM 'the fake' THEN RAISE 'no answer: %', answer; END IF;
+	END $$});
+like(all_seen(), qr/^left/m, 'a cancel that is caught closes its connection');
+$session->query('RESET statement_timeout');
+connection_mode('');
+is(ask(), 'the fake', 'the session goes on');
+is(descriptors(), $descriptors, 'no descriptor has leaked');
+
+# The keeper and its pipe.
+my $postmaster = $node->postmaster_pid;
+my $keeper = $node->keeper_pid;
+start_mode('exit');
+logs(qr/ended: child process exited with exit code 3/, 'an agent that exits is logged');
+my $text = 'it speaks another version of the protocol, or none';
+start_mode('garbage');
+logs(qr/killing the pg_envelope agent \(PID \d+\): $text/, 'so is one that speaks something else');
+start_mode('next version');
+logs(qr/killing the pg_envelope agent \(PID \d+\): $text/, 'or another version');
+my $at = -s $node->logfile;
+start_mode('control characters');
+logs(qr/killing the pg_envelope agent \(PID \d+\): $text/, 'or what could forge log lines');
+unlike(substr(slurp_file($node->logfile), $at), qr/\x1b/, 'of which nothing is logged');
+start_mode('long line');
+logs(qr/WARNING:  pg_envelope agent: x{1000}$/m, 'what is proper is logged');
+start_mode('mute');
+logs(qr/it did not say that it is ready within 10 seconds/, 'one that does not get ready is killed');
+is($node->keeper_pid, $keeper, 'the keeper has lived through it all');
+
+# One that ignores the end of its pipe is killed soon.
+start_mode('stay');
+wait_for_ready();
+my $agent = $node->agent_pid;
+$session->close;
+$from = clock_gettime(CLOCK_MONOTONIC);
+$node->stop;
+cmp_ok(clock_gettime(CLOCK_MONOTONIC) - $from, '<', 5, 'it does not hold up the stop');
+ok(!kill(0, $agent), 'and is gone');
+
+# None at all: the server starts, and says what is missing.
+unlink "$bindir/pg_envelope_agent";
+$node->start;
+like(slurp_file($node->logfile), qr/WARNING:  pg_envelope found no program ".*pg_envelope_agent"/,
+	'a missing agent is a warning');
+is($node->status('agent_state'), 'program missing', 'and in the status');
+$node->stop;
+done_testing();
+
+sub own_programs
+{
+	my ($root) = @_;
+	my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
+	my %dir = map { my $d = qx($pg_config --$_); chomp $d; ($_ => $d) } qw(bindir pkglibdir sharedir);
+	my $from = $ENV{PGE_BINDIR} =~ s/\Q$dir{bindir}\E$//r;
+	for my $shared (qw(pkglibdir sharedir))
+	{
+		my ($parent) = "$root$dir{$shared}" =~ m{(.*)/};
+		make_path($parent);
+		symlink("$from$dir{$shared}", "$root$dir{$shared}") or die $!;
+	}
+	make_path("$root$dir{bindir}");
+	for my $program (qw(postgres initdb pg_ctl psql pg_isready pg_config))
+	{
+		copy("$from$dir{bindir}/$program", "$root$dir{bindir}/$program") or die "$program: $!";
+		chmod 0755, "$root$dir{bindir}/$program";
+	}
+	return "$root$dir{bindir}";
+}
+
+sub tempdir_short { return PostgreSQL::Test::Utils::tempdir_short(); }
+
+sub all_seen { return -e "$data/fake_agent.seen" ? slurp_file("$data/fake_agent.seen") : ''; }
+
+# The last that was seen of it; undef if nothing.
+sub seen
+{
+	my ($what) = @_;
+	my @found = all_seen() =~ /^\Q$what\E ?(.*)$/mg;
+	return $found[-1];
+}
+
+sub forget { unlink "$data/fake_agent.seen"; return; }
+
+sub set_mode
+{
+	my ($moment, $mode) = @_;
+	open(my $out, '>', "$data/fake_agent.new") or die $!;
+	print $out "$mode\n";
+	close $out;
+	rename("$data/fake_agent.new", "$data/fake_agent.$moment") or die $!;
+	return;
+}
+
+sub connection_mode { set_mode('connection', $_[0]); return; }
+
+# Makes the next agent that kind; the reload ends the back-off.
+sub start_mode
+{
+	my ($mode) = @_;
+	set_mode('start', "$mode 1");
+	my $agent = $node->agent_pid;
+	kill('KILL', $agent) if defined $agent;
+	$node->reload;
+	return;
+}
+
+# Waits until it is in the log, behind what was waited for before.
+sub logs
+{
+	my ($regex, $name) = @_;
+	our $offset;
+	$offset = $node->wait_for_log($regex, $offset // 0);
+	$node->reload;
+	wait_for_ready();
+	pass($name);
+	return;
+}
+
+sub wait_for_ready
+{
+	$node->poll_query_until('postgres',
+		q{SELECT value = 'ready' FROM envelope_status() WHERE name = 'agent_state'})
+	  or die 'no agent is ready';
+	return;
+}
+
+# What the agent said, or what is said in its place.
+sub ask
+{
+	return $session->query(q{SELECT value FROM envelope_status() WHERE name IN ('agent_from', 'agent_answer')});
+}
+
+sub descriptors
+{
+	return scalar grep { (readlink($_) // '') =~ /^(socket|anon_inode)/ }
+	  glob('/proc/' . $session->pid . '/fd/*');
+}

@@ -1,0 +1,35 @@
+# A key_id counts as UTF-8 in a database of any encoding.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PgEnvelope::Cluster;
+use Test::More;
+
+my $node = PgEnvelope::Cluster->new('main', extension => 0);
+for my $encoding (qw(LATIN1 SQL_ASCII))
+{
+	my $db = lc $encoding;
+	$node->safe_psql('postgres',
+		"CREATE DATABASE $db TEMPLATE template0 ENCODING '$encoding' LOCALE 'C'");
+	$node->create_extension($db);
+	$node->safe_psql($db, q{SET client_min_messages = error; SELECT envelope_create_kek('main')});
+}
+
+# é is one byte in LATIN1, and two as UTF-8.
+my $e = q{SET client_encoding = 'LATIN1'; SELECT envelope_create_key(repeat(chr(233), %d), 'main')};
+is($node->safe_psql('latin1', sprintf($e, 127)), '1', '254 bytes as UTF-8');
+$node->fails_with(sprintf($e, 128), '22023', '256 bytes as UTF-8', dbname => 'latin1');
+$node->fails_with(q{SELECT envelope_create_key('a' || chr(133), 'main')}, '22023',
+	'a control character of the upper half', dbname => 'latin1');
+
+# SQL_ASCII has no characters, only bytes: those must be UTF-8.
+my $bytes = q{SELECT envelope_create_key(convert_from('\x%s', 'SQL_ASCII'), 'main')};
+is($node->safe_psql('sql_ascii', sprintf($bytes, 'c3a9')), '1', 'UTF-8 in SQL_ASCII');
+my $err = $node->fails_with(sprintf($bytes, 'e9'), '22023', 'LATIN1 in SQL_ASCII', dbname => 'sql_ascii');
+like($err, qr/cannot be written as UTF-8/, 'says what is wrong');
+
+is($node->safe_psql($_, q{SELECT envelope_rotate_key(key_id) FROM envelope.key}), '2',
+	"and can be found again in $_") for qw(latin1 sql_ascii);
+$node->stop;
+done_testing();

@@ -1,0 +1,114 @@
+# A DEK is in a session's own memory inside a transaction (that is the control)
+# and in none of it after any kind of end.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use Digest::SHA qw(hmac_sha256);
+use PgEnvelope::Cluster;
+use Test::More;
+
+# The fallback region can be read, so that we learn what to look for.
+my $node = PgEnvelope::Cluster->new('memory', 'pg_envelope.harden_backends' => 'off',
+	'pg_envelope.secret_memory' => 'fallback', 'max_prepared_transactions' => 1);
+my $s = $node->session;
+$s->query(q{SET client_min_messages = error});
+$s->query(q{SELECT envelope_create_kek('main'), envelope_create_key('x', 'main'), envelope_create_key('g', 'main', 'AES256_GCM')});
+
+# [start, end, shared] of what can be read and written.
+sub mappings
+{
+	my ($pid) = @_;
+	open(my $maps, '<', "/proc/$pid/maps") or die "maps: $!";
+	no warnings 'portable';
+	return map { /^([0-9a-f]+)-([0-9a-f]+) rw.([sp])/ ? [ hex($1), hex($2), $3 eq 's' ] : () } <$maps>;
+}
+
+sub contents
+{
+	my ($pid, $shared) = @_;
+	open(my $mem, '<:raw', "/proc/$pid/mem") or die "mem: $!";
+	my @contents;
+	for my $map (grep { $_->[2] == $shared } mappings($pid))
+	{
+		sysseek($mem, $map->[0], 0);
+		sysread($mem, my $bytes, $map->[1] - $map->[0]);
+		push @contents, $bytes if defined $bytes;
+	}
+	return @contents;
+}
+
+# The check value as format/README specifies it.
+sub check_value
+{
+	my ($dek, $binding) = @_;
+	my $key = hmac_sha256('pg_envelope check v1' . "\x01", hmac_sha256($dek, "\0" x 32));
+	return hmac_sha256($binding, $key);
+}
+
+# In a slot the DEK lies 48 bytes after its check value (src/cache/dek_cache.c).
+# The check value is in shared buffers too, so each place is proven.
+sub find_dek
+{
+	my ($key) = @_;
+	my ($check, $binding) = map { pack('H*', $_) } split /\|/, $s->query(qq{
+		SELECT encode(check_value, 'hex'), '01' || replace(keyring::text, '-', '') ||
+			lpad(to_hex(dek_id), 8, '0') || lpad(to_hex(version), 8, '0') || '01' ||
+			CASE algorithm WHEN 'XAES_256_GCM' THEN '01' ELSE '02' END ||
+			lpad(to_hex(octet_length(key_id)), 4, '0') || encode(key_id::bytea, 'hex')
+		FROM envelope.dek WHERE key_id = '$key'});
+	for my $memory (contents($s->pid, 1))
+	{
+		for (my $at = -1; ($at = index($memory, $check, $at + 1)) >= 0;)
+		{
+			my $dek = substr($memory, $at + 48, 32);
+			return $dek if length($dek) == 32 && check_value($dek, $binding) eq $check;
+		}
+	}
+	return;
+}
+
+# How many copies.
+sub holds
+{
+	my ($needle) = @_;
+	my $copies = 0;
+	for my $memory (contents($s->pid, 0))
+	{
+		for (my $at = -1; ($at = index($memory, $needle, $at + 1)) >= 0;)
+		{
+			$copies++;
+		}
+	}
+	return $copies;
+}
+
+sub use_key
+{
+	my ($key) = @_;
+	$s->query(qq{SELECT envelope_decrypt(envelope_encrypt('v', '$key'), '$key')});
+	return;
+}
+
+# AES256_GCM has one cipher to seal and one to open, XAES_256_GCM one for both.
+my %ciphers = (x => 1, g => 2);
+for my $key ('x', 'g')
+{
+	use_key($key);
+	my $dek = find_dek($key);
+	ok(defined $dek, "$key: the DEK is found in the shared region") or next;
+
+	# A miss brings it from the agent; each round begins with one.
+	for my $end ('COMMIT', 'ROLLBACK', 'SELECT 1/0', 'ROLLBACK TO a', q{PREPARE TRANSACTION 'p'})
+	{
+		$s->query('SELECT envelope_cache_flush()');
+		$s->query('BEGIN');
+		$s->query('SAVEPOINT a');
+		use_key($key);
+		is(holds($dek), $ciphers{$key}, "$key: before $end only its ciphers hold it");
+		$s->try($end);
+		is(holds($dek), 0, "$key: not after $end");
+		$s->query($end =~ /PREPARE/ ? q{ROLLBACK PREPARED 'p'} : 'ROLLBACK');
+	}
+}
+done_testing();

@@ -1,0 +1,43 @@
+# A hot standby opens and seals; what the primary revokes acts there from the
+# next statement, and then at the next value of the running ones too.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PgEnvelope::Cluster;
+use Test::More;
+
+my $primary = PgEnvelope::Cluster->new('primary', allows_streaming => 1);
+$primary->safe_psql('postgres', q{SET client_min_messages = error;
+	SELECT envelope_create_kek('main'); SELECT envelope_create_key('acme', 'main');
+	CREATE TABLE t AS SELECT i, envelope_encrypt('value ' || i, 'acme') AS sealed FROM generate_series(1, 5) i});
+$primary->backup('base');
+# (The backup's configuration names the primary's keyring file: both read it.)
+my $standby = PostgreSQL::Test::Cluster::new('PgEnvelope::Cluster', 'standby',
+	PgEnvelope::Cluster::install_path(0));
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+$primary->wait_for_catchup($standby);
+
+my $open = q{envelope_decrypt(sealed, 'acme')};
+my $one = $standby->session;
+my $two = $standby->session;
+is($one->query(qq{SELECT count($open) FROM t}), '5', 'a standby opens');
+is($one->query(q{SELECT length(envelope_encrypt('x', 'acme'))}), '46', 'and seals');
+
+$two->query('SELECT pg_advisory_lock(1)');
+$one->send(qq{SELECT CASE WHEN i = 3 THEN pg_advisory_lock_shared(1) END, $open FROM t});
+PgEnvelope::Cluster::wait_until(sub {
+	$two->query(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}) eq '1' }, 'the gate');
+is($two->query(qq{SELECT count($open) FROM t}), '5', 'both have opened');
+$primary->safe_psql('postgres', q{SELECT envelope_disable_key('acme')});
+$primary->wait_for_catchup($standby);
+like(($two->try(qq{SELECT count($open) FROM t}))[1], qr/ERROR:  KE004:/, 'the next statement fails');
+$two->query('SELECT pg_advisory_unlock(1)');
+like(($one->wait)[1], qr/ERROR:  KE004:/, 'and the running one at its next value');
+
+$standby->promote;
+$primary->stop;
+is($two->query(q{SELECT envelope_enable_key('acme')}), '', 'promoted, it may change keys');
+is($one->query(qq{SELECT count($open) FROM t}), '5', 'and opens without a restart');
+done_testing();
