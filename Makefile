@@ -3,6 +3,8 @@
 #   make                     build both
 #   sudo make install        install them into the server of $(PG_CONFIG)
 #   make check               the whole test suite, on throwaway clusters
+#   make demo, demo-stop     the main job on a million rows; remove it again
+#   make bench               what a value costs, beside a yardstick and pgcrypto
 #   make installcheck        the SQL tests against a running server
 #   make lint                the rules that a compiler does not know
 #   make unit, asan, fuzz    the tests of the pure rooms alone
@@ -10,7 +12,7 @@
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check installcheck lint unit asan fuzz
+DOORS = check demo demo-stop bench installcheck lint unit asan fuzz
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -20,6 +22,12 @@ ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
 
 check:
 	@test/run.sh
+demo:
+	@test/demo/demo.sh start
+demo-stop:
+	@test/demo/demo.sh stop
+bench:
+	@test/bench/bench.sh
 installcheck:
 	@PG_CONFIG='$(PG_CONFIG)' test/tools/installcheck.sh
 lint:
