@@ -258,6 +258,9 @@ check_file_changes(const char *uri)
 	check_status(wrap(uri, "row 1", &result), PGE_UNAVAILABLE, "but wraps nothing under a KEK that may be lost");
 	check(result.wrapped_len == 0, "at all");
 	check_status(rotate(uri, &result), PGE_UNAVAILABLE, "nor rotates it into a new file");
+	check_status(create(&result), PGE_UNAVAILABLE, "nor makes a new keyring in which the KEKs in memory were missing");
+	check(strstr(result.detail, "does not exist") != NULL && strstr(result.detail, "backup") != NULL, "but says what to put back");
+	check_status(unwrap(uri, "row 1", wrapped_of(&old), &result), PGE_OK, "so that it still unwraps with those");
 	check(access(file, F_OK) != 0, "nothing was made in its place");
 	run_shell("head -c 100 %2$s/away > %1$s; chmod 600 %1$s", file, top);
 	check_status(unwrap(uri, "row 1", wrapped_of(&old), &result), PGE_OK, "nor does a damaged file stop unwrapping");
@@ -403,6 +406,57 @@ check_passphrase(void)
 	check_status(create(&result), PGE_UNAUTHENTICATED, "and is not replaced");
 }
 
+/* An empty keyring, under another passphrase, where the session's file was. */
+static void
+protect_anew(const char *command)
+{
+	KeyringChange change = {KEYRING_MUST_NOT_EXIST, 0, NULL, NULL, false};
+	char		detail[KMS_DETAIL_LEN];
+	KeyringStore *store;
+	Keyring		keyring;
+
+	check_status(pge_keyring_store_new(file, command, &store, detail), PGE_OK, "a store");
+	check_status(pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail), PGE_OK, "makes another file");
+	pge_keyring_wipe(&keyring);
+	pge_keyring_store_free(store);
+}
+
+/*
+ * What saves the data must not wait for a command that is broken: the file is
+ * under a new passphrase, the command is still the old one.
+ */
+static void
+check_stale_command(void)
+{
+	char		command[192];
+	char		counted[160];
+	KmsConfig	config = {file, "echo new"};
+	KmsResult	made;
+	KmsResult	wrapped;
+	KmsResult	result;
+	struct stat runs;
+	int			opened = 0;
+
+	snprintf(file, sizeof(file), "%s/stale/keyring", top);
+	snprintf(counted, sizeof(counted), "%s/runs", top);
+	snprintf(command, sizeof(command), "printf x >> %s/runs; echo old", top);
+	open_session(command);
+	check_status(create(&made), PGE_OK, "a KEK is under the old passphrase");
+	check_status(wrap(made.uri, "row 1", &wrapped), PGE_OK, "and wraps");
+	run_shell("mv %s %s/old_keyring", file, top);
+	protect_anew("echo new");
+	run_shell("rm %2$s/runs", file, top);
+	for (int i = 0; i < 20; i++)
+		if (unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result) == PGE_OK && is_dek(&result))
+			opened++;
+	check(opened == 20, "under another passphrase its KEK in memory goes on unwrapping: %d of 20", opened);
+	check(stat(counted, &runs) == 0 && runs.st_size >= 1, "the command was asked");
+	check(runs.st_size <= 2, "but not by each unwrap: %d times", (int) runs.st_size);
+	check_status(wrap(made.uri, "row 1", &result), PGE_UNAUTHENTICATED, "it does not wrap");
+	check_status(provider()->reload(session, &config), PGE_OK, "the new command is configured");
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_KEK_NOT_FOUND, "then the file counts at once");
+}
+
 static void
 check_no_file(void)
 {
@@ -434,6 +488,7 @@ main(void)
 	check_threads();
 	check_delay(uri);
 	check_passphrase();
+	check_stale_command();
 	check_no_file();
 	provider()->close(session);
 	check(freed_keys == 0, "no key was freed unwiped: %d", freed_keys);

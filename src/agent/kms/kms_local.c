@@ -32,6 +32,7 @@
 
 #define LOCK_WAIT_MS	2000
 #define STEP_MS			10
+#define RETRY_MS		30000	/* well above what a passphrase command may take */
 #define VERSION_LEN		4		/* of the KEK, before the sealed DEK */
 #define SEALED_DEK_LEN	(PGE_DEK_LEN + KEYRING_SEAL_LEN)
 
@@ -46,6 +47,8 @@ typedef struct LocalSession
 	bool		loaded;
 	Keyring		keyring;
 	KeyringStamp stamp;
+	KeyringStamp tried;			/* the file that was last begun to be read, */
+	int64_t		retry_ms;		/* which unwraps leave alone until then (monotonic) */
 } LocalSession;
 
 /* What a change adds to the keyring. */
@@ -74,7 +77,11 @@ static PgeStatus add_version(LocalSession *local, const KmsCall *call, KeyringEx
 static PgeStatus apply_new_version(Keyring *keyring, void *arg, char *detail);
 static PgeStatus parse_uri(const KmsCall *call, uint8_t *uuid, char *detail);
 static PgeStatus refresh(LocalSession *local, const KmsCall *call, char *detail);
+static PgeStatus refresh_for_unwrap(LocalSession *local, const KmsCall *call, const uint8_t *uuid,
+									uint32_t version, char *detail);
 static bool is_current(LocalSession *local, const KeyringStamp *stamp);
+static bool has_keks(LocalSession *local);
+static int64_t now_ms(void);
 static void exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, char *detail);
 static bool look_up(LocalSession *local, const uint8_t *uuid, uint32_t version, KeyringEntry *entry);
 static PgeStatus not_found(const KmsCall *call, uint32_t version, char *detail);
@@ -134,6 +141,9 @@ local_reload(KmsSession *session, const KmsConfig *config)
 	status = pge_keyring_store_set_command(local->store, config->keyring_passphrase_command);
 	atomic_store(&local->has_command, pge_keyring_store_has_command(local->store));
 	pthread_mutex_unlock(&local->disk);
+	pthread_mutex_lock(&local->memory);
+	local->retry_ms = 0;		/* what the old command could not open */
+	pthread_mutex_unlock(&local->memory);
 	return status;
 }
 
@@ -269,7 +279,7 @@ unwrap(LocalSession *local, const KmsCall *call, KmsResult *result)
 		return PGE_WRAPPING_DAMAGED;
 	}
 	version = pge_get_u32(bytes.data);
-	refreshed = refresh(local, call, result->detail);
+	refreshed = refresh_for_unwrap(local, call, uuid, version, result->detail);
 	if (version == 0 || !look_up(local, uuid, version, &kek))
 		return refreshed != PGE_OK ? refreshed : not_found(call, version, result->detail);
 	status = open_dek(&kek, call, pge_bytes(bytes.data + VERSION_LEN, SEALED_DEK_LEN), result);
@@ -324,6 +334,7 @@ static PgeStatus
 create(LocalSession *local, const KmsCall *call, KmsResult *result)
 {
 	NewVersion	version = {.new_kek = true};
+	bool		known = has_keks(local);
 	PgeStatus	status;
 
 	if (call->uri.len > 0)
@@ -334,7 +345,10 @@ create(LocalSession *local, const KmsCall *call, KmsResult *result)
 	/* RFC 4122, version 4 */
 	version.uuid[6] = (uint8_t) ((version.uuid[6] & 0x0f) | 0x40);
 	version.uuid[8] = (uint8_t) ((version.uuid[8] & 0x3f) | 0x80);
-	status = add_version(local, call, KEYRING_MAY_EXIST, &version, result);
+	/* a new file in place of a lost one would take its KEKs out of memory too */
+	status = add_version(local, call, known ? KEYRING_MUST_EXIST : KEYRING_MAY_EXIST, &version, result);
+	if (status == PGE_UNAVAILABLE && known)
+		pge_kms_detail_append(result->detail, "Put the file back from its backup before you make a KEK: its KEKs are in the agent's memory only, until the server stops.");
 	if (status != PGE_OK)
 		return status;
 	pge_kms_detail_append(result->detail, "The KEK is in keyring file \"%s\" on the server's host; without it what it wraps is lost. Back it up now, away from the database: pg_envelope_agent keyring backup.",
@@ -431,12 +445,57 @@ refresh(LocalSession *local, const KmsCall *call, char *detail)
 	status = pge_keyring_store_stamp(local->store, &stamp, detail);
 	if (status == PGE_OK && !is_current(local, &stamp))
 	{
+		pthread_mutex_lock(&local->memory);
+		local->tried = stamp;
+		local->retry_ms = now_ms() + RETRY_MS;
+		pthread_mutex_unlock(&local->memory);
 		status = pge_keyring_store_load(local->store, call->cancelled, &keyring, &stamp, detail);
 		if (status == PGE_OK)
 			exchange(local, &keyring, &stamp, detail);
 	}
 	pthread_mutex_unlock(&local->disk);
 	return status;
+}
+
+/*
+ * Reading the file can take as long as the passphrase command does.  While that
+ * goes on, or after it was in vain, who has his KEK in memory does not wait.
+ */
+static PgeStatus
+refresh_for_unwrap(LocalSession *local, const KmsCall *call, const uint8_t *uuid,
+				   uint32_t version, char *detail)
+{
+	KeyringStamp stamp;
+	PgeStatus	status = pge_keyring_store_stamp(local->store, &stamp, detail);
+	bool		leave;
+
+	if (status != PGE_OK)
+		return status;
+	pthread_mutex_lock(&local->memory);
+	leave = now_ms() < local->retry_ms && pge_keyring_stamp_equal(&local->tried, &stamp) &&
+		pge_keyring_find(&local->keyring, uuid, version) != NULL;
+	pthread_mutex_unlock(&local->memory);
+	return leave ? PGE_OK : refresh(local, call, detail);
+}
+
+static bool
+has_keks(LocalSession *local)
+{
+	bool		some;
+
+	pthread_mutex_lock(&local->memory);
+	some = local->keyring.header.count > 0;
+	pthread_mutex_unlock(&local->memory);
+	return some;
+}
+
+static int64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static bool
