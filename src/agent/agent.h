@@ -27,6 +27,7 @@
 #define AGENT_CLIENT_OUT_MAX	(256 * 1024)	/* unread answers; past it likewise */
 #define AGENT_FRAMES_PER_TURN	64
 #define AGENT_HANDSHAKE_MS		2000
+#define AGENT_IDLE_MS			1000	/* who asks nothing for so long makes room */
 
 typedef enum ClientState
 {
@@ -54,6 +55,7 @@ struct AgentClient
 	ClientState state;
 	Handshake	handshake;
 	uint64_t	handshake_deadline;
+	uint64_t	last_heard;
 	pid_t		pid;
 	AgentWaiter *waiters;
 	int			nwaiters;

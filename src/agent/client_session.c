@@ -19,9 +19,11 @@
 #define ACCEPT_PAUSE_MS		100 /* after running out of descriptors */
 #define REFUSAL_LOG_MS		10000	/* at most one line in this time */
 
+static bool make_room(Agent *agent, uint64_t now);
+static AgentClient *find_idle(const Agent *agent, uint64_t now);
 static bool is_same_user(int fd, pid_t *pid);
 static void add_client(Agent *agent, int fd, pid_t pid, uint64_t now);
-static void read_input(AgentClient *client);
+static void read_input(AgentClient *client, uint64_t now);
 static void take_frames(Agent *agent, AgentClient *client);
 static PgeStatus take_frame(Agent *agent, AgentClient *client, PgeBytes bytes);
 static PgeStatus take_hello(Agent *agent, AgentClient *client,
@@ -34,11 +36,15 @@ static size_t frame_max(const AgentClient *client);
 bool
 pge_session_may_accept(const Agent *agent, uint64_t now)
 {
-	return agent->configured && agent->nclients < agent->max_clients &&
-		now >= agent->accept_again;
+	return agent->configured && now >= agent->accept_again &&
+		(agent->nclients < agent->max_clients || find_idle(agent, now) != NULL);
 }
 
-/* Who finds no room stays in the socket's backlog until its own deadline. */
+/*
+ * Who finds no room stays in the socket's backlog until its own deadline.  The
+ * idle make room: a session keeps its connection while its transaction lasts,
+ * which may be hours, and makes another when it has something to ask.
+ */
 void
 pge_session_accept(Agent *agent, uint64_t now)
 {
@@ -58,6 +64,11 @@ pge_session_accept(Agent *agent, uint64_t now)
 			return;
 		}
 		agent->counters.connections++;
+		if (!make_room(agent, now))
+		{
+			close(fd);			/* it tries again */
+			return;
+		}
 		if (is_same_user(fd, &pid))
 			add_client(agent, fd, pid, now);
 		else
@@ -91,7 +102,7 @@ void
 pge_session_turn(Agent *agent, AgentClient *client, uint64_t now)
 {
 	if (client->readable && !client->gone)
-		read_input(client);
+		read_input(client, now);
 	if (!client->gone)
 		take_frames(agent, client);
 	if (!client->gone && !pge_stream_flush(&client->stream))
@@ -131,6 +142,41 @@ pge_session_close_all(Agent *agent)
 	pge_session_sweep(agent);
 }
 
+/* false: whoever was idle has spoken up since we looked. */
+static bool
+make_room(Agent *agent, uint64_t now)
+{
+	AgentClient *idle;
+
+	if (agent->nclients < agent->max_clients)
+		return true;
+	idle = find_idle(agent, now);
+	if (idle == NULL)
+		return false;
+	idle->gone = true;
+	pge_session_sweep(agent);
+	return agent->nclients < agent->max_clients;
+}
+
+/* The one that has been idle for longest; nothing of it is under way either way. */
+static AgentClient *
+find_idle(const Agent *agent, uint64_t now)
+{
+	AgentClient *found = NULL;
+	uint8_t		byte;
+
+	for (AgentClient *client = agent->clients; client; client = client->next)
+	{
+		if (client->state == CLIENT_TRUSTED && client->waiters == NULL &&
+			client->stream.out_bytes == 0 && client->stream.in_len == 0 &&
+			now >= client->last_heard + AGENT_IDLE_MS &&
+			(found == NULL || client->last_heard <= found->last_heard) &&
+			recv(client->stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0)
+			found = client;
+	}
+	return found;
+}
+
 static bool
 is_same_user(int fd, pid_t *pid)
 {
@@ -157,6 +203,7 @@ add_client(Agent *agent, int fd, pid_t pid, uint64_t now)
 	pge_stream_init(&client->stream, fd);
 	client->state = CLIENT_GREETS;
 	client->handshake_deadline = now + AGENT_HANDSHAKE_MS;
+	client->last_heard = now;
 	client->pid = pid;
 	client->next = agent->clients;
 	agent->clients = client;
@@ -168,8 +215,9 @@ add_client(Agent *agent, int fd, pid_t pid, uint64_t now)
  * nothing else; its requests must not be performed for nobody.
  */
 static void
-read_input(AgentClient *client)
+read_input(AgentClient *client, uint64_t now)
 {
+	client->last_heard = now;
 	if (!pge_session_wants_input(client) || !pge_stream_fill(&client->stream))
 		client->gone = true;
 }

@@ -112,6 +112,8 @@ build_set(Agent *agent, PollSet *set, uint64_t now)
 	add_fd(set, accepting ? agent->listen_fd : -1, accepting, false);
 	if (agent->accept_again > now)
 		wake_by(set, agent->accept_again);
+	else if (!accepting && agent->configured)
+		wake_by(set, now + AGENT_IDLE_MS);	/* look again who is idle */
 	for (AgentClient *client = agent->clients; client; client = client->next)
 	{
 		add_fd(set, client->stream.fd, pge_session_wants_input(client),

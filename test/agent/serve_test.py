@@ -331,6 +331,26 @@ def leaks_no_descriptors():
         client.close()
 
 
+def lets_the_idle_make_room():
+    """Sessions keep their connection until their transaction ends, which may take hours."""
+    with Agent(PROGRAM, files=160) as agent:
+        first = Client(agent)
+        dek = Dek(first, make_kek(first), 7)
+        idle = []
+        while int(first.status()["clients"]) < 80:
+            idle.append(Client(agent))
+        start = time.monotonic()
+        late = Client(agent, greet=False)
+        claim(late.hello() and time.monotonic() - start < 5, "a newcomer does not wait for those that ask nothing")
+        late.send(frame(PROOF, [("proof", late.proof(b"pge client 1"))]))
+        claim(late.ask(UNWRAP, dek.request()).status == OK, "and is served")
+        claim(first.status()["clients"] == "80", "while the bound on clients holds")
+        closed = [guest for guest in idle if guest.is_closed(0.001)]
+        claim(len(closed) == 1 and closed[0] is idle[0], "the one that was idle for longest had to go")
+        for guest in idle + [first, late]:
+            guest.close()
+
+
 # --- slow key service -------------------------------------------------------
 
 def is_test_build():
@@ -656,7 +676,7 @@ def gone(pid):
 
 QUICK = [starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
          closes_on_anything_wrong, closes_slow_greeters, refuses_other_users, makes_and_opens_keys, refuses_what_is_wrong,
-         answers_pipelined_requests, leaks_no_descriptors, reloads, waits_for_no_passphrase, leaves_no_command_behind, ends_in_time, ends_with_a_deaf_client, dies_with_its_keeper]
+         answers_pipelined_requests, leaks_no_descriptors, lets_the_idle_make_room, reloads, waits_for_no_passphrase, leaves_no_command_behind, ends_in_time, ends_with_a_deaf_client, dies_with_its_keeper]
 SLOW = [joins_equal_unwraps, forgets_who_left, drops_what_nobody_waits_for, keeps_calls_in_flight, refuses_overload,
         changes_concurrency, ends_with_calls_under_way]
 
