@@ -7,6 +7,7 @@
  *-------------------------------------------------------------------------
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -211,15 +212,20 @@ add_client(Agent *agent, int fd, pid_t pid, uint64_t now)
 }
 
 /*
- * While we do not want input poll still tells of a peer that is gone, and of
- * nothing else; its requests must not be performed for nobody.
+ * While we do not want input poll still tells of a peer that is gone: its
+ * requests must not be performed for nobody.  But it may also have told of bytes,
+ * if the answers that fill the client's room were queued after it was asked.
  */
 static void
 read_input(AgentClient *client, uint64_t now)
 {
+	struct pollfd hangup = {client->stream.fd, 0, 0};
+
 	client->last_heard = now;
-	if (!pge_session_wants_input(client) || !pge_stream_fill(&client->stream))
-		client->gone = true;
+	if (pge_session_wants_input(client))
+		client->gone = !pge_stream_fill(&client->stream);
+	else
+		client->gone = poll(&hangup, 1, 0) != 0;
 }
 
 static void
