@@ -83,7 +83,8 @@ open_standard_streams(void)
 /*
  * Before the first key: no core file, no debugger, no /proc/self/mem for
  * others of this user, files for ourselves only.  A write over a size limit
- * comes back as an error, so that its temporary file gets removed.
+ * comes back as an error, so that its temporary file gets removed; and how a
+ * command ended can be learned even if who started us ignored SIGCHLD.
  */
 static bool
 harden_process(void)
@@ -92,6 +93,7 @@ harden_process(void)
 
 	umask(S_IRWXG | S_IRWXO);
 	if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
+		signal(SIGCHLD, SIG_DFL) == SIG_ERR ||
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0 ||
 		setrlimit(RLIMIT_CORE, &no_core) != 0)
 	{
