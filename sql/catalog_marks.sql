@@ -9,7 +9,7 @@ SELECT c.relname, c.relpersistence, d.deptype, t.tgname, t.tgenabled
   LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
 	AND d.refclassid = 'pg_extension'::regclass
   LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
-  WHERE c.relnamespace = 'envelope'::regnamespace AND c.relkind = 'r' ORDER BY 1;
+  WHERE c.relnamespace = 'envelope'::regnamespace AND c.relkind = 'r' ORDER BY 1, t.tgname;
 -- a database owner's pg_dump can read them
 SELECT r.rolname, has_schema_privilege(r.oid, 'envelope', 'USAGE') AS usage,
 	   bool_and(has_table_privilege(r.oid, c.oid, 'SELECT')) AS select,

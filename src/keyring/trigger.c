@@ -32,7 +32,9 @@
 #include "keyring/writes.h"
 
 PG_FUNCTION_INFO_V1(envelope_guard_row);
+PG_FUNCTION_INFO_V1(envelope_guard_truncate);
 
+static void tell_everybody(void);
 static void require_row_trigger(FunctionCallInfo fcinfo);
 static void refuse_foreign_writer(Relation relation);
 static void refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new);
@@ -65,10 +67,34 @@ envelope_guard_row(PG_FUNCTION_ARGS)
 			result = resolve_role(relation, result);
 	}
 
-	/* On the one-row table, so that nobody rebuilds what it knows of dek. */
+	tell_everybody();
+	return PointerGetDatum(result);
+}
+
+/*
+ * TRUNCATE takes all rows and fires no row trigger: without this one, sessions
+ * would go by grants and keys that are gone.
+ */
+Datum
+envelope_guard_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"envelope_guard_truncate\" was not called as a TRUNCATE trigger")));
+	refuse_foreign_writer(trigger->tg_relation);
+	tell_everybody();
+	return PointerGetDatum(NULL);
+}
+
+/* On the one-row table, so that nobody rebuilds what it knows of dek. */
+static void
+tell_everybody(void)
+{
 	CacheInvalidateRelcacheByRelid(pge_keyring_relid("keyring"));
 	pge_epoch_note_change();
-	return PointerGetDatum(result);
 }
 
 static void
