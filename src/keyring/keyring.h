@@ -64,7 +64,8 @@ typedef struct KeyringDek
 	uint8		keyring[PGE_UUID_LEN];
 	uint8		check_value[PGE_CHECK_VALUE_LEN];
 	DekState	state;
-	bool		own;			/* written by the current transaction (xmin or xmax) */
+	bool		own;			/* written by the current transaction (xmin or xmax);
+								 * in a memo also if its key is */
 } KeyringDek;
 
 typedef struct KeyringWrapping

@@ -142,6 +142,8 @@ complete(KeyringMemo *row)
 		return false;
 	row->key_state = key.state;
 	row->require_associated_data = key.require_associated_data;
+	/* enabled, or made, by a transaction that may still roll back */
+	row->dek.own = row->dek.own || key.own;
 	row->key_id_len = (uint16) strlen(row->dek.key_id);
 	row->rights = pge_keyring_rights(row->user, row->dek.key_id);
 	return true;

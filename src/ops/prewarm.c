@@ -140,7 +140,8 @@ warm_key(Prewarm *prewarm, const char *key_id)
 	KeyringDek *deks;
 	int			count;
 
-	if (!pge_keyring_find_key(key_id, &key) || key.state != PGE_KEY_ENABLED)
+	if (!pge_keyring_find_key(key_id, &key) || key.state != PGE_KEY_ENABLED ||
+		key.own)
 		return;
 	count = pge_keyring_deks(key_id, &deks);
 	for (int i = 0; i < count; i++)

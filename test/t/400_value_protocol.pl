@@ -1,0 +1,53 @@
+# What must not open, and what must not stay, when keys change in unusual ways.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PgEnvelope::Cluster;
+use Test::More;
+
+my $node = PgEnvelope::Cluster->new('protocol');
+my $admin = $node->session;
+$admin->query($_) for q{SET client_min_messages = error},
+  q{SELECT envelope_create_kek('main'), envelope_create_key('acme', 'main')},
+  q{CREATE TABLE t AS SELECT i, envelope_encrypt('value ' || i, 'acme') AS sealed FROM generate_series(1, 5) i},
+  q{CREATE ROLE reader LOGIN}, q{GRANT SELECT ON t TO reader},
+  q{SELECT envelope_grant('acme', 'reader', ARRAY['decrypt'])};
+my $open = q{SELECT count(envelope_decrypt(sealed, 'acme')) FROM t};
+
+#
+# A key that only this transaction has enabled is its own: the cache of all
+# must not have it when the transaction rolls back.
+#
+$admin->query(q{SELECT envelope_disable_key('acme')});
+is($node->status('cache_used'), '0', 'a disabled key has no slot');
+$admin->query('BEGIN');
+$admin->query(q{SELECT envelope_enable_key('acme')});
+is($admin->query($open), '5', 'who enables a key opens its values at once');
+is($admin->query(q{SELECT envelope_prewarm(ARRAY['acme'])}), '0', 'but prewarms nothing');
+is($node->status('cache_used'), '0', 'and the others get no slot of it');
+$admin->query('ROLLBACK');
+is($node->status('cache_used'), '0', 'nor after it rolled back');
+$node->fails_with($open, 'KE004', 'disabled it is');
+$admin->query(q{SELECT envelope_enable_key('acme')});
+is($admin->query($open), '5', 'enabled for all');
+is($node->status('cache_used'), '1', 'the cache of all has it');
+
+#
+# TRUNCATE fires no row trigger and ends rights all the same.
+#
+my $reader = $node->session(user => 'reader');
+$admin->query('SELECT pg_advisory_lock(1)');
+$reader->send(q{SELECT CASE WHEN i = 3 THEN pg_advisory_xact_lock_shared(1) END, envelope_decrypt(sealed, 'acme') FROM t});
+PgEnvelope::Cluster::wait_until(sub {
+	$admin->query(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}) eq '1' }, 'the gate');
+$admin->query('BEGIN');
+$admin->query('TRUNCATE envelope.key_grant');
+$admin->query('COMMIT');
+$admin->query('SELECT pg_advisory_unlock(1)');
+like(($reader->wait)[1], qr/ERROR:  42501:/, 'without grants a running statement fails at its next value');
+like(($reader->try($open))[1], qr/ERROR:  42501:/, 'and so does the next');
+$node->fails_with('SELECT envelope_guard_truncate()', '39P01', 'the trigger is no function');
+$reader->close;
+
+done_testing();
