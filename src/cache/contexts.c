@@ -54,7 +54,8 @@ typedef struct ContextEntry
 
 /*
  * A slot's deadline is the keeper's business; the reader looks at the clock
- * now and then too, because the keeper may be stopped.
+ * now and then too, because the keeper may be stopped.  Then it also tells the
+ * slot that it is in use: a long statement copies it out but once.
  */
 #define USES_PER_LOOK	256
 
@@ -126,12 +127,17 @@ lookup(uint32 dek_id)
 static bool
 still_stands(Context *context, const uint8 *check_value, uint32 flush)
 {
+	uint64		now;
+
 	/* Check values are no secrets: an early way out tells nobody anything. */
 	if (memcmp(context->check_value, check_value, PGE_CHECK_VALUE_LEN) != 0 ||
 		!pge_dek_cache_ref_valid(&context->ref, flush))
 		return false;
-	return ++context->uses % USES_PER_LOOK != 0 ||
-		pge_now_ms() < context->ref.deadline_ms;
+	if (likely(++context->uses % USES_PER_LOOK != 0))
+		return true;
+	now = pge_now_ms();
+	pge_dek_cache_touch(&context->ref, now);
+	return now < context->ref.deadline_ms;
 }
 
 PgeAead *

@@ -42,12 +42,12 @@ typedef struct DekCacheContent
 typedef struct DekCacheSlot
 {
 	pg_atomic_uint64 generation;	/* even: readable, odd: being written */
-	pg_atomic_uint64 touched_ms;	/* last copied out: clock eviction, idle expiry */
+	pg_atomic_uint64 touched_ms;	/* last use known: clock eviction, idle expiry */
 	DekCacheContent content;
 } DekCacheSlot;
 
 /*
- * Clock eviction without a bit of its own: a slot that was copied out within
+ * Clock eviction without a bit of its own: a slot that was used within
  * this time gets its second chance.
  */
 #define SECOND_CHANCE_MS	1000
@@ -203,6 +203,14 @@ pge_dek_cache_ref_valid(const DekCacheRef *ref, uint32 flush)
 	if (ref->slot < 0)
 		return pge_now_ms() < ref->deadline_ms;
 	return load_generation(&slots[ref->slot]) == ref->generation;
+}
+
+/* If the slot changes hands meanwhile, another DEK stays a little longer. */
+void
+pge_dek_cache_touch(const DekCacheRef *ref, uint64 now)
+{
+	if (ref->slot >= 0 && load_generation(&slots[ref->slot]) == ref->generation)
+		pg_atomic_write_u64(&slots[ref->slot].touched_ms, now);
 }
 
 /*

@@ -40,6 +40,9 @@ extern bool pge_dek_cache_get(const DekCacheTag *tag, uint32 flush,
 /* R3: may a context made from ref still be used? */
 extern bool pge_dek_cache_ref_valid(const DekCacheRef *ref, uint32 flush);
 
+/* The context made from ref is in use: no idle expiry, a second chance. */
+extern void pge_dek_cache_touch(const DekCacheRef *ref, uint64 now);
+
 /*
  * R7, R8: publishes under the epoch "w" that the row was read under.  On false
  * the DEK stays private (ref->slot = -1); nothing of it is left in a slot.

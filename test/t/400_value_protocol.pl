@@ -34,6 +34,26 @@ is($admin->query($open), '5', 'enabled for all');
 is($node->status('cache_used'), '1', 'the cache of all has it');
 
 #
+# A key that one long statement uses all the time is not idle.
+#
+$admin->query(q{ALTER SYSTEM SET pg_envelope.cache_idle = 2});
+$admin->query(q{SELECT pg_reload_conf()});
+PgEnvelope::Cluster::wait_until(sub { $admin->query('SHOW pg_envelope.cache_idle') eq '2s' }, 'the reload');
+is($admin->query($open), '5', 'the key is cached');
+my $unwraps = $node->status('unwraps');
+$admin->query(q{DO $$
+	DECLARE sealed bytea := envelope_encrypt('x', 'acme');
+	BEGIN
+		FOR turn IN 1 .. 120 LOOP
+			PERFORM envelope_decrypt(sealed, 'acme') FROM generate_series(1, 600);
+			PERFORM pg_sleep(0.03);
+		END LOOP;
+	END $$});
+is($node->status('unwraps'), $unwraps, 'more than three seconds of use: no second unwrap');
+PgEnvelope::Cluster::wait_until(sub { $node->status('cache_used') eq '0' }, 'idle expiry afterwards');
+$admin->query($_) for q{ALTER SYSTEM RESET pg_envelope.cache_idle}, q{SELECT pg_reload_conf()};
+
+#
 # TRUNCATE fires no row trigger and ends rights all the same.
 #
 my $reader = $node->session(user => 'reader');
