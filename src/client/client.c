@@ -197,6 +197,19 @@ pge_client_pipe_end(PgeClientPipe *pipe)
 	close_pipe(pipe);
 }
 
+/*
+ * The keeper's socket takes connections while there is no agent, so that nothing
+ * but silence is heard then.
+ */
+static const char *
+what_is_wrong(const PgeClientPipe *pipe)
+{
+	if (pipe->link.trouble[0] == '\0' &&
+		pg_atomic_read_u32(&pge_control()->agent_ready) == 0)
+		return "no agent is ready";
+	return pipe->link.trouble;
+}
+
 /* Answers a request whose fate is known without the agent. */
 static bool
 take_fate(PgeClientPipe *pipe, PgeFrame *answer)
@@ -218,8 +231,8 @@ take_fate(PgeClientPipe *pipe, PgeFrame *answer)
 		else
 			snprintf(pipe->detail, sizeof(pipe->detail),
 					 "The agent did not answer within %d ms%s%s.",
-					 pipe->timeout_ms, pipe->link.trouble[0] ? "; " : "",
-					 pipe->link.trouble);
+					 pipe->timeout_ms, what_is_wrong(pipe)[0] ? "; " : "",
+					 what_is_wrong(pipe));
 		memset(answer, 0, sizeof(*answer));
 		answer->type = PGE_FRAME_ANSWER;
 		answer->status = PGE_AGENT_UNREACHABLE;
