@@ -111,8 +111,8 @@ on_cluster() {
 
 # The closing line of pg_regress in our words.
 regress_counts() {
-	sed -nE 's/^ *All ([0-9]+) tests passed.*/\1 passed, 0 failed/p
-		s/^ *([0-9]+) of ([0-9]+) tests failed.*/\1 \2/p' "$1" |
+	sed -nE 's/^#? *All ([0-9]+) tests passed.*/\1 passed, 0 failed/p
+		s/^#? *([0-9]+) of ([0-9]+) tests failed.*/\1 \2/p' "$1" |
 		awk '/passed/ { print; next } { print $2 - $1 " passed, " $1 " failed" }'
 }
 
@@ -143,8 +143,10 @@ isolation() {
 # of those of tests that failed or died, and keep all.
 tap() {
 	local status=0 log
-	mkdir -p "$work/tap"
-	TESTDIR=$work/tap PG_TEST_PORT_DIR=$work/tmp/ports PERL5LIB=$PGE_PGXS_DIR/perl \
+	mkdir -p "$work/tap/tmp_check"
+	# The first name is 15's, the next two those of later versions.
+	TESTDIR=$work/tap TESTDATADIR=$work/tap/tmp_check TESTLOGDIR=$work/tap/tmp_check/log \
+		PG_TEST_PORT_DIR=$work/tmp/ports PERL5LIB=$PGE_PGXS_DIR/perl \
 		test/tools/tap.pl --jobs 2 test/t/*.pl >"$work/tmp/tap.out" || status=$?
 	if [ "$status" != 0 ]; then
 		cp -R "$work/tap/tmp_check/log" "$work/logs/tap-logs"

@@ -21,6 +21,11 @@
 #include "varatt.h"
 #endif
 
+/* Gone in 18, whose pg_noreturn the versions before it do not have. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 /* What pg_stat_activity shows for a backend that waits for the agent. */
 extern uint32 pge_wait_event_agent(void);
 

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "base/bytes.h"
+#include "base/compat.h"
 #include "base/status.h"
 
 #define PGE_ERRCODE_NOT_AUTHENTIC		MAKE_SQLSTATE('K','E','0','0','1')

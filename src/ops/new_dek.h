@@ -18,6 +18,7 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "keyring/keyring.h"
 
 typedef struct NewDek

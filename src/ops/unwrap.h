@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/secret.h"
 #include "format/frame.h"
 #include "keyring/keyring.h"
