@@ -3,6 +3,10 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION pg_envelope" to load this file. \quit
 
+-- The owner of a database may put objects into the schema that the functions go
+-- to, and a superuser runs this: so functions are named with pg_catalog, and
+-- operators too, but for those whose operands match one there exactly.
+
 -- Plain CREATE: objects that somebody planted in a schema of this name must
 -- never become ours.
 CREATE SCHEMA envelope;
@@ -28,12 +32,12 @@ COMMENT ON COLUMN envelope.keyring.uuid IS
 
 CREATE TABLE envelope.kek (
 	name text COLLATE "C" CONSTRAINT kek_pkey PRIMARY KEY
-		CONSTRAINT kek_name_check CHECK (octet_length(name) BETWEEN 1 AND 63),
+		CONSTRAINT kek_name_check CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 63),
 	uri text COLLATE "C" NOT NULL
-		CONSTRAINT kek_uri_check CHECK (octet_length(uri) BETWEEN 1 AND 1024),
+		CONSTRAINT kek_uri_check CHECK (pg_catalog.octet_length(uri) BETWEEN 1 AND 1024),
 	state text COLLATE "C" NOT NULL DEFAULT 'enabled'
 		CONSTRAINT kek_state_check CHECK (state IN ('enabled', 'retired', 'destroyed')),
-	created timestamptz NOT NULL DEFAULT now(),
+	created timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	unused_since timestamptz,
 	unused_since_lsn pg_lsn,
 	CONSTRAINT kek_unused_check
@@ -53,7 +57,7 @@ COMMENT ON COLUMN envelope.kek.unused_since_lsn IS
 CREATE TABLE envelope.key (
 	key_id text COLLATE "C" CONSTRAINT key_pkey PRIMARY KEY
 		CONSTRAINT key_key_id_check
-		CHECK (octet_length(key_id) BETWEEN 1 AND 255
+		CHECK (pg_catalog.octet_length(key_id) BETWEEN 1 AND 255
 			   AND key_id !~ '[\x01-\x1f\x7f]' AND key_id <> '*'),
 	kek text COLLATE "C" NOT NULL
 		CONSTRAINT key_kek_fkey REFERENCES envelope.kek,
@@ -62,7 +66,7 @@ CREATE TABLE envelope.key (
 	require_associated_data boolean NOT NULL DEFAULT false,
 	state text COLLATE "C" NOT NULL DEFAULT 'enabled'
 		CONSTRAINT key_state_check CHECK (state IN ('enabled', 'disabled', 'destroyed')),
-	created timestamptz NOT NULL DEFAULT now()
+	created timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE INDEX key_kek ON envelope.key (kek);
 COMMENT ON INDEX envelope.key_kek IS 'the keys whose next version a KEK wraps';
@@ -89,10 +93,10 @@ CREATE TABLE envelope.dek (
 		CONSTRAINT dek_algorithm_check CHECK (algorithm IN ('XAES_256_GCM', 'AES256_GCM')),
 	keyring uuid NOT NULL,
 	check_value bytea NOT NULL
-		CONSTRAINT dek_check_value_check CHECK (octet_length(check_value) = 32),
+		CONSTRAINT dek_check_value_check CHECK (pg_catalog.octet_length(check_value) = 32),
 	state text COLLATE "C" NOT NULL
 		CONSTRAINT dek_state_check CHECK (state IN ('active', 'retired', 'compromised', 'destroyed')),
-	created timestamptz NOT NULL DEFAULT now(),
+	created timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	CONSTRAINT dek_key_version UNIQUE (key_id, version)
 );
 CREATE UNIQUE INDEX dek_active ON envelope.dek (key_id, purpose) WHERE state = 'active';
@@ -116,10 +120,10 @@ CREATE TABLE envelope.wrapping (
 	kek text COLLATE "C" NOT NULL
 		CONSTRAINT wrapping_kek_fkey REFERENCES envelope.kek,
 	kek_version text COLLATE "C" NOT NULL
-		CONSTRAINT wrapping_kek_version_check CHECK (octet_length(kek_version) <= 128),
+		CONSTRAINT wrapping_kek_version_check CHECK (pg_catalog.octet_length(kek_version) <= 128),
 	wrapped bytea
-		CONSTRAINT wrapping_wrapped_check CHECK (octet_length(wrapped) BETWEEN 4 AND 8192),
-	created timestamptz NOT NULL DEFAULT now(),
+		CONSTRAINT wrapping_wrapped_check CHECK (pg_catalog.octet_length(wrapped) BETWEEN 4 AND 8192),
+	created timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	superseded timestamptz,
 	CONSTRAINT wrapping_pkey PRIMARY KEY (dek_id, seq),
 	CONSTRAINT wrapping_superseded_check
@@ -145,9 +149,9 @@ CREATE TABLE envelope.key_grant (
 	rights text[] COLLATE "C" NOT NULL,
 	CONSTRAINT key_grant_pkey PRIMARY KEY (key_id, role_name),
 	CONSTRAINT key_grant_rights_check
-		CHECK (rights <@ ARRAY['encrypt', 'decrypt', 'manage']
-			   AND cardinality(rights) > 0
-			   AND array_position(rights, NULL) IS NULL)
+		CHECK (rights OPERATOR(pg_catalog.<@) ARRAY['encrypt', 'decrypt', 'manage']
+			   AND pg_catalog.cardinality(rights) > 0
+			   AND pg_catalog.array_position(rights, NULL) IS NULL)
 );
 COMMENT ON TABLE envelope.key_grant IS
 	'which role may use which key (* for all keys), and how';
@@ -164,7 +168,7 @@ CREATE TABLE envelope.rewrap_result (
 	outcome text COLLATE "C" NOT NULL
 		CONSTRAINT rewrap_result_outcome_check CHECK (outcome IN ('rewrapped', 'already', 'failed')),
 	detail text NOT NULL DEFAULT '',
-	finished timestamptz NOT NULL DEFAULT clock_timestamp(),
+	finished timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	CONSTRAINT rewrap_result_pkey PRIMARY KEY (run, dek_id)
 );
 COMMENT ON TABLE envelope.rewrap_result IS
@@ -173,12 +177,12 @@ COMMENT ON COLUMN envelope.rewrap_result.run IS 'one per CALL';
 COMMENT ON COLUMN envelope.rewrap_result.old IS 'the key-encryption key that was left';
 COMMENT ON COLUMN envelope.rewrap_result.new IS 'the key-encryption key that wraps now';
 
-SELECT pg_extension_config_dump('envelope.keyring', '');
-SELECT pg_extension_config_dump('envelope.kek', '');
-SELECT pg_extension_config_dump('envelope.key', '');
-SELECT pg_extension_config_dump('envelope.dek', '');
-SELECT pg_extension_config_dump('envelope.wrapping', '');
-SELECT pg_extension_config_dump('envelope.key_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('envelope.keyring', '');
+SELECT pg_catalog.pg_extension_config_dump('envelope.kek', '');
+SELECT pg_catalog.pg_extension_config_dump('envelope.key', '');
+SELECT pg_catalog.pg_extension_config_dump('envelope.dek', '');
+SELECT pg_catalog.pg_extension_config_dump('envelope.wrapping', '');
+SELECT pg_catalog.pg_extension_config_dump('envelope.key_grant', '');
 
 -- A database owner's pg_dump reads these; wrapped keys are no secret.
 GRANT USAGE ON SCHEMA envelope TO pg_database_owner, pg_read_all_data;
