@@ -53,6 +53,8 @@ static void reset_at_xact_end(XactEvent event, void *arg);
 static void reset_at_subxact_end(SubXactEvent event, SubTransactionId mine,
 								 SubTransactionId parent, void *arg);
 static void snapshot_too_old(const char *what) pg_attribute_noreturn();
+static bool on_wrapping(const char *sql, uint32 dek_id, int32 seq, PgeBytes wrapped);
+static bool wrapping_is_live(uint32 dek_id, int32 seq, PgeBytes wrapped);
 static void add(Params *params, Oid type, Datum value);
 static void add_text(Params *params, const char *value);
 static void add_bytes(Params *params, const void *data, size_t len);
@@ -357,16 +359,48 @@ pge_write_dek_state(uint32 dek_id, DekState state)
 }
 
 bool
+pge_lock_wrapping(uint32 dek_id, int32 seq, PgeBytes wrapped)
+{
+	return on_wrapping("SELECT FROM envelope.wrapping"
+					   " WHERE dek_id" EQ "$1 AND seq" EQ "$2 AND wrapped" EQ "$3 FOR SHARE",
+					   dek_id, seq, wrapped);
+}
+
+bool
 pge_write_supersede(uint32 dek_id, int32 seq, PgeBytes wrapped)
+{
+	return on_wrapping("UPDATE envelope.wrapping SET wrapped = NULL, superseded = pg_catalog.now()"
+					   " WHERE dek_id" EQ "$1 AND seq" EQ "$2 AND wrapped" EQ "$3",
+					   dek_id, seq, wrapped);
+}
+
+/* Not found is an answer only if a fresh read does not find it either. */
+static bool
+on_wrapping(const char *sql, uint32 dek_id, int32 seq, PgeBytes wrapped)
 {
 	Params		params = {0};
 
 	add(&params, INT8OID, Int64GetDatum((int64) dek_id));
 	add(&params, INT4OID, Int32GetDatum(seq));
 	add_bytes(&params, wrapped.data, wrapped.len);
-	return run("UPDATE envelope.wrapping SET wrapped = NULL, superseded = pg_catalog.now()"
-			   " WHERE dek_id" EQ "$1 AND seq" EQ "$2 AND wrapped" EQ "$3",
-			   &params) == 1;
+	if (run(sql, &params) == 1)
+		return true;
+	if (wrapping_is_live(dek_id, seq, wrapped))
+		snapshot_too_old("a wrapping");
+	return false;
+}
+
+static bool
+wrapping_is_live(uint32 dek_id, int32 seq, PgeBytes wrapped)
+{
+	KeyringWrapping *wrappings;
+	int			count = pge_keyring_wrappings(dek_id, &wrappings);
+
+	for (int i = 0; i < count; i++)
+		if (wrappings[i].seq == seq)
+			return wrappings[i].wrapped_len == wrapped.len &&
+				memcmp(wrappings[i].wrapped, wrapped.data, wrapped.len) == 0;
+	return false;
 }
 
 void

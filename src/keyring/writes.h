@@ -65,7 +65,11 @@ extern void pge_write_key_state(const char *key_id, KeyState state);
 extern uint64 pge_write_move_keys(const char *old_kek, const char *new_kek);
 extern void pge_write_dek_state(uint32 dek_id, DekState state);
 
-/* One live wrapping, if its bytes are still those; all live ones of a DEK. */
+/*
+ * One live wrapping, if its bytes are still those (40001 if they are, and this
+ * transaction's snapshot is too old to see it); all live ones of a DEK.
+ */
+extern bool pge_lock_wrapping(uint32 dek_id, int32 seq, PgeBytes wrapped);
 extern bool pge_write_supersede(uint32 dek_id, int32 seq, PgeBytes wrapped);
 extern void pge_write_supersede_all(uint32 dek_id);
 

@@ -21,7 +21,6 @@
 
 static bool write_one(RewrapRun *run, StagedRewrap *staged, KeyringKey *locked);
 static bool lock_live_key(const char *key_id, KeyringKey *locked);
-static bool old_is_unchanged(const StagedRewrap *staged);
 static void look_again(const RewrapRun *run, RewrapResult *result);
 
 void
@@ -64,7 +63,8 @@ write_one(RewrapRun *run, StagedRewrap *staged, KeyringKey *locked)
 
 	if (!lock_live_key(result->key_id, locked))
 		return false;
-	unchanged = run->keep_old ? old_is_unchanged(staged) :
+	unchanged = run->keep_old ?
+		pge_lock_wrapping(result->dek_id, staged->seq, staged->old_wrapped) :
 		pge_write_supersede(result->dek_id, staged->seq, staged->old_wrapped);
 	run->changed |= unchanged;
 	if (!unchanged)
@@ -86,20 +86,6 @@ lock_live_key(const char *key_id, KeyringKey *locked)
 	if (strcmp(locked->key_id, key_id) != 0 && !pge_lock_key(key_id, locked))
 		return false;
 	return locked->state != PGE_KEY_STATE_DESTROYED;
-}
-
-static bool
-old_is_unchanged(const StagedRewrap *staged)
-{
-	KeyringWrapping *wrappings;
-	int			count = pge_keyring_wrappings(staged->result.dek_id, &wrappings);
-
-	for (int i = 0; i < count; i++)
-		if (wrappings[i].seq == staged->seq)
-			return wrappings[i].wrapped_len == staged->old_wrapped.len &&
-				memcmp(wrappings[i].wrapped, staged->old_wrapped.data,
-					   staged->old_wrapped.len) == 0;
-	return false;
 }
 
 /* Another rewrap superseded what we rewrapped. */
