@@ -182,11 +182,14 @@ pge_client_pipe_next(PgeClientPipe *pipe, PgeFrame *answer)
 	pge_link_forget_frame(&pipe->link);
 	for (;;)
 	{
+		/* before the clock: it came in time, if only we had run */
+		if (pge_link_is_open(&pipe->link) && converse(pipe, answer))
+			return;
 		give_up_if_late(pipe);
 		if (take_fate(pipe, answer))
 			return;
-		if (connect_if_due(pipe) && converse(pipe, answer))
-			return;
+		if (connect_if_due(pipe) && !pge_link_send(&pipe->link))
+			lose_link(pipe);
 		pge_link_wait(&pipe->link, time_to_wait(pipe));
 	}
 }

@@ -60,6 +60,8 @@ is(ask(), 'the fake', 'an answer is taken');
 is(seen('proof'), 'right', 'after the backend proved the secret');
 connection_mode('slowly');
 is(ask(), 'the fake', 'also byte by byte');
+connection_mode('stopped');
+is(ask(), 'the fake', 'and one that was there in time when we were not');
 connection_mode('');
 forget();
 $session->query('BEGIN');

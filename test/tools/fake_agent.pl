@@ -196,6 +196,16 @@ sub answer
 	substr($answer, 24, 2) = "\xff\xff" if $mode eq 'malformed';
 	$answer = frame(49, 0, $ticket, value => 'fake') if $mode eq 'no answer';
 	$answer = substr($answer, 0, 30) if $mode eq 'half';
+	if ($mode eq 'stopped')
+	{
+		# The client does not run from before the answer to after its deadline.
+		my ($pid) = unpack('iii', getsockopt($client, SOL_SOCKET, 17));	# SO_PEERCRED
+		kill 'STOP', $pid;
+		syswrite $client, $answer;
+		select(undef, undef, undef, 1.1);
+		kill 'CONT', $pid;
+		return 1;
+	}
 	if ($mode eq 'slowly')
 	{
 		for my $byte (split //, $answer)
