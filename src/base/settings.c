@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
 
@@ -146,15 +147,20 @@ pge_settings_define(void)
 
 /*
  * Where the data directory is a mount of its own, what lies beside it is on
- * another file system and often goes away with a container.
+ * another file system and often goes away with a container.  (A bind mount can
+ * be of the same device; kernels since 5.8 tell of it.)
  */
 static bool
 is_own_mount(const char *dir)
 {
 	char		parent[MAXPGPATH];
+	struct statx mount;
 	struct stat self;
 	struct stat above;
 
+	if (statx(AT_FDCWD, dir, 0, 0, &mount) == 0 &&
+		(mount.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0)
+		return true;
 	snprintf(parent, sizeof(parent), "%s/..", dir);
 	return stat(dir, &self) != 0 || stat(parent, &above) != 0 ||
 		self.st_dev != above.st_dev;
@@ -173,7 +179,7 @@ pge_settings_keyring_file(void)
 		/* relative to the data directory, as the server's own settings are */
 		if (snprintf(path, sizeof(path), "%s/%s", DataDir, pge_keyring_file) >= (int) sizeof(path))
 			return NULL;
-		return path;
+		return is_line(path) ? path : NULL;
 	}
 	if (DataDir == NULL || realpath(DataDir, real) == NULL || is_own_mount(real))
 		return NULL;
