@@ -249,8 +249,8 @@ pge_kek_state_name(KekState state)
 }
 
 /*
- * Also true for a row that the transaction only locked: that costs a cache
- * entry, never a wrong one.
+ * Not for a row that the transaction only locked: nothing that its end could
+ * take back, and nothing that would tell a memo of that end.
  */
 static bool
 written_here(HeapTuple tuple)
@@ -259,9 +259,7 @@ written_here(HeapTuple tuple)
 
 	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(header)))
 		return true;
-	if (header->t_infomask & HEAP_XMAX_INVALID)
-		return false;
-	if ((header->t_infomask & HEAP_XMAX_IS_MULTI) &&
+	if ((header->t_infomask & HEAP_XMAX_INVALID) ||
 		HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
 		return false;
 	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));

@@ -34,6 +34,18 @@ is($admin->query($open), '5', 'enabled for all');
 is($node->status('cache_used'), '1', 'the cache of all has it');
 
 #
+# To lock a row is not to write it: the DEK is shared as ever.
+#
+$admin->query('SELECT envelope_cache_flush()');
+my $asked = $node->status('unwraps');
+$admin->query('BEGIN');
+$admin->query(q{SELECT 1 FROM envelope.key JOIN envelope.dek USING (key_id) WHERE key_id = 'acme' FOR UPDATE});
+is($admin->query($open), '5', 'who has locked the rows of a key opens');
+$admin->query('COMMIT');
+is($admin->query($open), '5', 'and again') for 1 .. 2;
+is($node->status('unwraps') - $asked, 1, 'with one unwrap');
+
+#
 # A key that one long statement uses all the time is not idle.
 #
 $admin->query(q{ALTER SYSTEM SET pg_envelope.cache_idle = 2});
