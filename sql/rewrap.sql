@@ -131,6 +131,17 @@ UPDATE envelope.wrapping w SET wrapped = '\x01010000'
 SELECT key_id, version, outcome, split_part(detail, ':', 1) AS detail FROM rewrap_all('rw_third', 'rw_old');
 ROLLBACK;
 
+-- what failed and was then destroyed is no need of the old KEK any more
+SELECT envelope_create_kek('rw_spoilt') IS NOT NULL AS made;
+SELECT envelope_create_key('rw_spoilt', 'rw_spoilt');
+UPDATE envelope.wrapping SET wrapped = '\x01010000' WHERE kek = 'rw_spoilt';
+SELECT key_id, outcome FROM rewrap_all('rw_spoilt', 'rw_old');
+SELECT * FROM rw_keks WHERE name = 'rw_spoilt';
+SELECT envelope_disable_key('rw_spoilt');
+SELECT envelope_destroy_key('rw_spoilt');
+SELECT key_id, outcome FROM rewrap_all('rw_spoilt', 'rw_old');
+SELECT * FROM rw_keks WHERE name = 'rw_spoilt';
+
 -- errors
 SELECT * FROM rewrap_all('rw_third', 'rw_nowhere');
 \echo :LAST_ERROR_SQLSTATE

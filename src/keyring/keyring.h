@@ -83,6 +83,7 @@ typedef struct KeyringKek
 	char		name[NAMEDATALEN];
 	char		uri[PGE_KEK_URI_MAX + 1];
 	KekState	state;
+	bool		unused;			/* noted so, and since when */
 } KeyringKek;
 
 extern bool pge_keyring_find_key(const char *key_id, KeyringKey *key);

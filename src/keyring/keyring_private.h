@@ -36,6 +36,7 @@ extern void pge_keyring_key_text(ScanKey key, int attno, const char *value);
 #define Anum_kek_name				1
 #define Anum_kek_uri				2
 #define Anum_kek_state				3
+#define Anum_kek_unused_since		5
 #define Anum_key_key_id				1
 #define Anum_key_kek				2
 #define Anum_key_algorithm			3

@@ -298,6 +298,8 @@ pge_keyring_find_kek(const char *name, KeyringKek *kek)
 				  pge_keyring_column(tuple, &scan, Anum_kek_uri));
 		kek->state = number_of(kek_states,
 							   pge_keyring_column(tuple, &scan, Anum_kek_state));
+		kek->unused = !heap_attisnull(tuple, Anum_kek_unused_since,
+									  RelationGetDescr(scan.relation));
 	}
 	pge_keyring_scan_end(&scan);
 	return tuple != NULL;

@@ -196,7 +196,8 @@ pge_rewrap_note_unused(RewrapRun *run)
 {
 	uint32		dek_id;
 
-	if (!pge_rewrap_retires(run) || !run->changed ||
+	/* what was left may have been destroyed since an earlier run */
+	if (!pge_rewrap_retires(run) || (run->old.unused && !run->changed) ||
 		pge_keyring_deks_under(run->old.name, 0, &dek_id, 1) > 0)
 		return;
 	pge_write_kek_unused(run->old.name);

@@ -76,7 +76,7 @@ extern RewrapStage *pge_rewrap_fetch(RewrapRun *run, uint64 limit);
 extern void pge_rewrap_write(RewrapRun *run, RewrapStage *stage,
 							 RewrapSink sink, void *arg);
 
-/* If none is left, and if this run is why. */
+/* If none is left: anew if this run is why, else if it is not noted yet. */
 extern void pge_rewrap_note_unused(RewrapRun *run);
 extern void pge_rewrap_say_what_stays(const RewrapRun *run);
 
