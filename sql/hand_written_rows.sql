@@ -108,3 +108,40 @@ INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_writer', 0, '{search
 SELECT envelope_guard_row();
 DROP OWNED BY regress_pge_writer;
 DROP ROLE regress_pge_writer;
+-- rows that arrived in another order, as on a subscriber, where no foreign key
+-- is looked at
+\set VERBOSITY sqlstate
+SET client_min_messages = error;
+SELECT envelope_create_kek('hand_late') IS NOT NULL AS made;
+RESET client_min_messages;
+SELECT envelope_create_key('hand_late', 'hand_late');
+SELECT envelope_encrypt('late', 'hand_late') AS late \gset
+SELECT envelope_cache_flush() >= 0 AS flushed;
+SET session_replication_role = replica;
+BEGIN;
+DELETE FROM envelope.kek WHERE name = 'hand_late';
+SELECT envelope_decrypt(:'late', 'hand_late');
+ROLLBACK;
+BEGIN;
+DELETE FROM envelope.key WHERE key_id = 'hand_late';
+SELECT envelope_decrypt(:'late', 'hand_late');
+ROLLBACK;
+BEGIN;
+DELETE FROM envelope.wrapping WHERE kek = 'hand_late';
+SELECT envelope_decrypt(:'late', 'hand_late');
+ROLLBACK;
+BEGIN;
+DELETE FROM envelope.keyring;
+SELECT envelope_decrypt(:'late', 'hand_late');
+SELECT envelope_create_key('hand_later', 'hand_late');
+ROLLBACK;
+RESET session_replication_role;
+-- a wrapping of another data key never opens as this one
+SELECT envelope_create_key('hand_thief', 'hand_late');
+SELECT envelope_cache_flush() >= 0 AS flushed;
+BEGIN;
+UPDATE envelope.wrapping SET wrapped = (SELECT wrapped FROM envelope.wrapping JOIN envelope.dek USING (dek_id) WHERE key_id = 'hand_thief')
+  WHERE dek_id = (SELECT dek_id FROM envelope.dek WHERE key_id = 'hand_late');
+SELECT envelope_decrypt(:'late', 'hand_late');
+ROLLBACK;
+SELECT envelope_decrypt(:'late', 'hand_late');

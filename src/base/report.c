@@ -161,6 +161,16 @@ pge_report_error(PgeStatus status, const char *what, PgeBytes detail)
 }
 
 void
+pge_report_bad_answer(const char *what, const char *lacks)
+{
+	ereport(ERROR,
+			(errcode(PGE_ERRCODE_AGENT_UNREACHABLE),
+			 errmsg("%s", what),
+			 errdetail("The agent's answer is incomplete: it lacks %s.", lacks),
+			 errhint("%s", pge_status_hint(PGE_AGENT_UNREACHABLE))));
+}
+
+void
 pge_set_preloaded(void)
 {
 	preloaded = true;

@@ -43,6 +43,9 @@ extern const char *pge_status_hint(PgeStatus status);
 extern void pge_report_error(PgeStatus status, const char *what,
 							 PgeBytes detail) pg_attribute_noreturn();
 
+/* An answer that says it is well and is not: KE006, with what it lacks. */
+extern void pge_report_bad_answer(const char *what, const char *lacks) pg_attribute_noreturn();
+
 /*
  * What the agent says, made fit for a message or a row of this database: no
  * control characters, valid in its encoding, '?' for what is not.  palloc'd.

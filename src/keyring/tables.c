@@ -29,6 +29,7 @@
 #include "utils/uuid.h"
 
 #include "base/compat.h"
+#include "base/report.h"
 #include "crypto/aead.h"
 #include "keyring/key_name.h"
 #include "keyring/keyring.h"
@@ -467,7 +468,9 @@ copy_uri(KeyringWrapping *wrapping)
 	KeyringKek	kek;
 
 	if (!pge_keyring_find_kek(wrapping->kek, &kek))
-		elog(ERROR, "KEK \"%s\" of a wrapping does not exist", wrapping->kek);
+		pge_report_error(PGE_UNKNOWN_DEK,	/* may yet arrive, as a DEK may */
+						 psprintf("KEK \"%s\" of a wrapping is not known", wrapping->kek),
+						 pge_bytes(NULL, 0));
 	strlcpy(wrapping->uri, kek.uri, sizeof(wrapping->uri));
 }
 

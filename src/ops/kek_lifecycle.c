@@ -20,6 +20,7 @@
 static char *create_in_local_keyring(const char *name);
 static char *prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN]);
 static void check_uri(const char *uri);
+static bool is_plain(PgeBytes uri);
 static void describe(const char *what, const char *uri);
 static void prove_wrap(const char *what, const char *uri,
 					   const uint8 keyring[PGE_UUID_LEN]);
@@ -67,8 +68,9 @@ create_in_local_keyring(const char *name)
 	if (status != PGE_OK)
 		pge_report_error(status, psprintf("could not create KEK \"%s\" in the local keyring", name),
 						 answer.detail);
-	if (answer.nuris != 1 || answer.uri[0].len == 0)
-		elog(ERROR, "the agent's answer to a new KEK is incomplete");
+	if (answer.nuris != 1 || !is_plain(answer.uri[0]))
+		pge_report_bad_answer(psprintf("could not create KEK \"%s\" in the local keyring", name),
+							  "a usable URI of the KEK, which may have been made all the same");
 	uri = pge_report_text(answer.uri[0]);
 	detail = pge_report_text(answer.detail);
 	pge_client_done();
@@ -100,11 +102,19 @@ check_uri(const char *uri)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("URI of a KEK must have 1 to %d bytes", PGE_KEK_URI_MAX)));
-	for (size_t i = 0; i < len; i++)
-		if (uri[i] <= 0x20 || uri[i] >= 0x7f)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("URI of a KEK must be printable ASCII without spaces")));
+	if (!is_plain(pge_bytes(uri, len)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("URI of a KEK must be printable ASCII without spaces")));
+}
+
+static bool
+is_plain(PgeBytes uri)
+{
+	for (size_t i = 0; i < uri.len; i++)
+		if (uri.data[i] <= 0x20 || uri.data[i] >= 0x7f)
+			return false;
+	return true;
 }
 
 static void
@@ -195,7 +205,8 @@ pge_rotate_kek(const char *name)
 	if (status != PGE_OK)
 		pge_report_error(status, psprintf("could not rotate KEK \"%s\"", name), answer.detail);
 	if (answer.nkek_versions != 1)
-		elog(ERROR, "the agent's answer to a rotation is incomplete");
+		pge_report_bad_answer(psprintf("could not rotate KEK \"%s\"", name),
+							  "the new version, which may have been made all the same");
 	version = pge_report_text(answer.kek_version[0]);
 	pge_client_done();
 	return version;

@@ -26,7 +26,8 @@ static void plan_keks(NewDek *new_dek, const KeyringKey *key);
 static void add_kek(NewDek *new_dek, const KeyringKek *kek);
 static uint32 draw_dek_id(void);
 static uint32 random_dek_id(void);
-static void take_answer(NewDek *new_dek, const PgeFrame *answer);
+static void take_answer(NewDek *new_dek, const char *what, const PgeFrame *answer);
+static bool is_version(PgeBytes version);
 static PgeBytes copy_bytes(PgeBytes bytes);
 
 NewDek *
@@ -42,7 +43,10 @@ pge_new_dek_plan(const KeyringKey *key)
 	plan_version(new_dek, key);
 	plan_keks(new_dek, key);
 	if (!pge_keyring_find_uuid(row->keyring))
-		elog(ERROR, "there are KEKs, but the keyring has no name");
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there are KEKs, but table \"envelope.keyring\" is empty"),
+				 errhint("If the tables come by replication or restore, try again when they have arrived; if the row was lost, restore it from a backup.")));
 	row->dek_id = draw_dek_id();
 	return new_dek;
 }
@@ -166,23 +170,45 @@ pge_new_dek_wrap(NewDek *new_dek)
 	status = pge_client_call(&request, &answer);
 	if (status != PGE_OK)
 		pge_report_error(status, what, answer.detail);
-	take_answer(new_dek, &answer);
+	take_answer(new_dek, what, &answer);
 	pge_client_done();
 }
 
 static void
-take_answer(NewDek *new_dek, const PgeFrame *answer)
+take_answer(NewDek *new_dek, const char *what, const PgeFrame *answer)
 {
 	if (answer->check_value.len != PGE_CHECK_VALUE_LEN ||
-		answer->nwrapped != new_dek->count ||
-		answer->nkek_versions != new_dek->count)
-		elog(ERROR, "the agent's answer to a wrap is incomplete");
+		!pge_answer_has_wrappings(answer, new_dek->count))
+		pge_report_bad_answer(what, "a usable wrapping, version or check value");
 	memcpy(new_dek->row.check_value, answer->check_value.data, PGE_CHECK_VALUE_LEN);
 	for (int i = 0; i < new_dek->count; i++)
 	{
 		new_dek->wrapped[i] = copy_bytes(answer->wrapped[i]);
 		new_dek->kek_version[i] = copy_bytes(answer->kek_version[i]);
 	}
+}
+
+/* What the tables' checks would throw for is seen here. */
+bool
+pge_answer_has_wrappings(const PgeFrame *answer, int count)
+{
+	if (answer->nwrapped != count || answer->nkek_versions != count)
+		return false;
+	for (int i = 0; i < count; i++)
+		if (answer->wrapped[i].len < 4 || answer->wrapped[i].len > PGE_WRAPPED_MAX ||
+			!is_version(answer->kek_version[i]))
+			return false;
+	return true;
+}
+
+/* ASCII, so that it is as long in any database's encoding. */
+static bool
+is_version(PgeBytes version)
+{
+	for (size_t i = 0; i < version.len; i++)
+		if (version.data[i] < 0x20 || version.data[i] > 0x7e)
+			return false;
+	return version.len <= PGE_KEK_VERSION_MAX;
 }
 
 static PgeBytes

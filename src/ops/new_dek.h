@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "format/frame.h"
 #include "keyring/keyring.h"
 
 typedef struct NewDek
@@ -61,5 +62,9 @@ extern AttemptOutcome pge_new_dek_attempt(AttemptOutcome (*attempt) (void *),
 
 /* After PGE_ATTEMPTS_MAX stale plans: 40001. */
 extern void pge_new_dek_give_up(const char *key_id) pg_attribute_noreturn();
+
+/* Does an answer hold so many wrappings, each with its version, as the tables
+ * take them? */
+extern bool pge_answer_has_wrappings(const PgeFrame *answer, int count);
 
 #endif							/* PGE_OPS_NEW_DEK_H */

@@ -160,16 +160,16 @@ ask_newest_version(RewrapRun *run)
 	PgeFrame	request = {.type = PGE_FRAME_DESCRIBE_KEK, .nuris = 1};
 	PgeFrame	answer;
 	PgeStatus	status;
+	const char *what = psprintf("could not ask for the newest version of KEK \"%s\"",
+								run->new.name);
 
 	request.uri[0] = pge_bytes(run->new.uri, strlen(run->new.uri));
 	status = pge_client_call(&request, &answer);
-	if (status == PGE_OK && (answer.nkek_versions != 1 ||
-							 answer.kek_version[0].len >= sizeof(run->newest)))
-		status = PGE_MALFORMED;
 	if (status != PGE_OK)
-		pge_report_error(status,
-						 psprintf("could not ask for the newest version of KEK \"%s\"", run->new.name),
-						 answer.detail);
+		pge_report_error(status, what, answer.detail);
+	if (answer.nkek_versions != 1 ||
+		answer.kek_version[0].len >= sizeof(run->newest))
+		pge_report_bad_answer(what, "the version");
 	memcpy(run->newest, answer.kek_version[0].data, answer.kek_version[0].len);
 	run->newest[answer.kek_version[0].len] = '\0';
 	pge_client_done();

@@ -20,6 +20,7 @@
 #include "base/settings.h"
 #include "client/client.h"
 #include "keyring/kek_deks.h"
+#include "ops/new_dek.h"
 #include "ops/rewrap_private.h"
 
 #define ID_CHUNK	256
@@ -62,7 +63,6 @@ static void ask(RewrapFetch *fetch, const KeyringDek *dek,
 				const KeyringWrapping *under_new);
 static void take_answer(RewrapFetch *fetch);
 static RewrapJob *job_of(RewrapFetch *fetch, uint64 ticket);
-static bool answer_is_whole(const PgeFrame *answer);
 static const char *sentence(const PgeFrame *answer);
 static void stage_outcome(RewrapFetch *fetch, const KeyringDek *dek,
 						  RewrapOutcome outcome, const char *detail);
@@ -228,7 +228,7 @@ take_answer(RewrapFetch *fetch)
 	staged.result.key_id = job->dek.key_id;
 	staged.result.version = job->dek.version;
 	staged.result.duration_us = (int64) INSTR_TIME_GET_MICROSEC(now);
-	if (answer.status != PGE_OK || !answer_is_whole(&answer))
+	if (answer.status != PGE_OK || !pge_answer_has_wrappings(&answer, 1))
 	{
 		staged.result.outcome = PGE_REWRAP_FAILED;
 		staged.result.detail = sentence(&answer);
@@ -257,21 +257,6 @@ job_of(RewrapFetch *fetch, uint64 ticket)
 		if (fetch->jobs[i].busy && fetch->jobs[i].ticket == ticket)
 			return &fetch->jobs[i];
 	elog(ERROR, "the agent answered what was not asked");
-}
-
-/* What the tables' checks would throw for is an outcome here. */
-static bool
-answer_is_whole(const PgeFrame *answer)
-{
-	if (answer->nwrapped != 1 || answer->wrapped[0].len < 4 ||
-		answer->wrapped[0].len > PGE_WRAPPED_MAX ||
-		answer->nkek_versions != 1 ||
-		answer->kek_version[0].len > PGE_KEK_VERSION_MAX)
-		return false;
-	for (size_t i = 0; i < answer->kek_version[0].len; i++)
-		if (answer->kek_version[0].data[i] < 0x20 || answer->kek_version[0].data[i] > 0x7e)
-			return false;
-	return true;
 }
 
 static const char *

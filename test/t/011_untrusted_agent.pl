@@ -102,9 +102,27 @@ like($lost, qr/it may have been carried out/, 'that does not claim to know');
 is(scalar(() = all_seen() =~ /^request 19$/mg), 1, 'and the request was made once');
 connection_mode('close 2');
 forget();
-my (undef, $incomplete) = $node->try(q{SELECT envelope_create_kek('main')});
-like($incomplete, qr/ERROR:.*incomplete/, 'an answer without a KEK is refused');
+my $incomplete = $node->fails_with(q{SELECT envelope_create_kek('main')}, 'KE006', 'an answer without a KEK is refused');
+like($incomplete, qr/DETAIL:.*incomplete.*may have been made/, 'and said to be that');
 is(scalar(() = all_seen() =~ /^request 19$/mg), 1, 'a request that has not gone out is made again');
+
+# An answer that cannot be written down is the agent's fault, not the server's.
+$node->safe_psql('postgres', q{
+	INSERT INTO envelope.keyring VALUES ('6d0e4b4c-1a35-4b1c-9a5e-6a1d8f3c2b10');
+	INSERT INTO envelope.kek (name, uri) VALUES ('lied', 'local:6d0e4b4c-1a35-4b1c-9a5e-6a1d8f3c2b11');
+});
+for my $mode ('', 'no version', 'no check value', 'two wrappings', 'short wrapping', 'odd version')
+{
+	connection_mode($mode);
+	$node->fails_with(q{SELECT envelope_create_key('lied', 'lied')}, 'KE006', "a wrap with \"$mode\"");
+}
+is($node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM envelope.key) + (SELECT count(*) FROM envelope.dek)'),
+	'0', 'and nothing is written');
+connection_mode('odd uri');
+$node->fails_with(q{SELECT envelope_create_kek('main')}, 'KE006', 'a KEK with an odd URI');
+connection_mode('');
+$node->fails_with(q{SELECT envelope_rotate_kek('lied')}, 'KE006', 'a rotation without a version');
+$node->fails_with(q{SELECT * FROM rewrap_all('lied', 'lied')}, 'KE006', 'a KEK that has no version');
 
 connection_mode('wrong secret');
 forget();

@@ -15,7 +15,8 @@ use IO::Handle;
 use IO::Select;
 use Socket;
 
-my %tag = (nonce => 1, proof => 2, detail => 7, name => 11, value => 12);
+my %tag = (nonce => 1, proof => 2, check_value => 5, detail => 7, uri => 8, wrapped => 9,
+	version => 10, name => 11, value => 12);
 my $version = 1;
 my $secret;
 my $connections = 0;
@@ -206,6 +207,13 @@ sub answer
 		kill 'CONT', $pid;
 		return 1;
 	}
+	my @wrap = (check_value => 'c' x 32, wrapped => 'w' x 60, version => '1');
+	$answer = frame(32, 0, $ticket, @wrap[0 .. 3]) if $mode eq 'no version';
+	$answer = frame(32, 0, $ticket, @wrap[2 .. 5]) if $mode eq 'no check value';
+	$answer = frame(32, 0, $ticket, @wrap, wrapped => 'w' x 60, version => '2') if $mode eq 'two wrappings';
+	$answer = frame(32, 0, $ticket, @wrap[0 .. 2], 'w', @wrap[4, 5]) if $mode eq 'short wrapping';
+	$answer = frame(32, 0, $ticket, @wrap[0 .. 4], "\xc3\xbc") if $mode eq 'odd version';
+	$answer = frame(32, 0, $ticket, uri => "local:\xc3\xbc") if $mode eq 'odd uri';
 	if ($mode eq 'slowly')
 	{
 		for my $byte (split //, $answer)
