@@ -43,6 +43,8 @@ SELECT current_database() AS tested \gset
 CREATE DATABASE regress_pge_planted;
 \c regress_pge_planted
 CREATE SCHEMA envelope;
+-- (18 says where in the script)
+\set SHOW_CONTEXT never
 CREATE EXTENSION pg_envelope;
 \echo :LAST_ERROR_SQLSTATE
 DROP SCHEMA envelope;

@@ -22,8 +22,8 @@
 #define AT_STATE		20
 #define AT_CREATED		21
 
-static const PgeSecret file_key = {"this key opens the whole keyring"};
-static const PgeSecret other_key = {"this key opens no keyring at all"};
+static const PgeSecret file_key = {"this key opens a whole keyring"};
+static const PgeSecret other_key = {"this key opens no keyring ever"};
 
 static KeyringEntry
 entry_of(uint8_t first_byte, uint32_t version)

@@ -24,7 +24,7 @@
 
 static char top[64];			/* everything below it is removed at the end */
 static char file[128];
-static const PgeSecret dek = {"thirty-two bytes that are a DEK."};
+static const PgeSecret dek = {"bytes that make up all of a DEK"};
 static KmsSession *session;
 
 static const KmsProvider *

@@ -137,8 +137,8 @@ use_aead(PgeAlgorithm algorithm)
 {
 	static PgeSecret dek;
 	static uint8_t body[64];
-	static uint8_t nonce[24] = "ABCDEFGHIJKLMNOPQRSTUVWX";
-	static uint8_t other_nonce[24] = "another salt, another IV";
+	static uint8_t nonce[] = "ABCDEFGHIJKLMNOPQRSTUVWX";
+	static uint8_t other_nonce[] = "another salt, another IV";
 	size_t		nonce_len = algorithm == PGE_XAES_256_GCM ? 24 : 12;
 	static uint8_t opened[64];
 	PgeBuffer	sealed = {body, 0, sizeof(body)};
