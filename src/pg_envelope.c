@@ -20,6 +20,7 @@
 #include "cache/dek_cache.h"
 #include "cache/epoch.h"
 #include "cache/secret_region.h"
+#include "cache/use_counter.h"
 #include "client/client.h"
 #include "crypto/selftest.h"
 #include "keeper/keeper.h"
@@ -39,6 +40,7 @@ request_shmem(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(pge_control_shmem_size());
+	RequestAddinShmemSpace(pge_use_counter_shmem_size());
 }
 
 static void
@@ -47,6 +49,7 @@ startup_shmem(void)
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
 	pge_control_shmem_startup();
+	pge_use_counter_shmem_startup();
 }
 
 /* A server whose cryptography does not compute must not start to use it. */

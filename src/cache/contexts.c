@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "lib/ilist.h"
+#include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
@@ -22,6 +23,7 @@
 #include "base/settings.h"
 #include "cache/contexts.h"
 #include "cache/control.h"
+#include "cache/use_counter.h"
 
 typedef struct Context
 {
@@ -32,6 +34,7 @@ typedef struct Context
 	PgeAead    *aead;			/* key material, in OpenSSL's heap */
 	SubTransactionId made_in;
 	uint32		uses;
+	uint32		seals;			/* not handed in to use_counter.c yet */
 } Context;
 
 typedef struct ContextEntry
@@ -58,6 +61,9 @@ typedef struct ContextEntry
  * slot that it is in use: a long statement copies it out but once.
  */
 #define USES_PER_LOOK	256
+
+/* What a process that dies, or a very long transaction, keeps to itself. */
+#define SEALS_PER_REPORT	4096
 
 static MemoryContext memory;
 static contexthash_hash *table;
@@ -96,10 +102,19 @@ tell_holding(bool holding)
 		pg_atomic_fetch_sub_u32(&control->context_holders, 1);
 }
 
+static void
+hand_in_seals(Context *context)
+{
+	if (context->seals > 0)
+		pge_use_counter_add(MyDatabaseId, context->dek_id, context->seals);
+	context->seals = 0;
+}
+
 /* Cannot throw: runs in commit, abort and exit callbacks. */
 static void
 free_context(Context *context)
 {
+	hand_in_seals(context);
 	if (context->aead != NULL)
 		pge_aead_free(context->aead);
 	dlist_delete(&context->node);
@@ -211,6 +226,14 @@ pge_contexts_add(uint32 dek_id, const uint8 *check_value, uint8 algorithm,
 						 pge_bytes(NULL, 0));
 	}
 	return context->aead;
+}
+
+void
+pge_contexts_count_seal(void)
+{
+	Assert(last != NULL);
+	if (++last->seals == SEALS_PER_REPORT)
+		hand_in_seals(last);
 }
 
 void

@@ -31,6 +31,9 @@ extern PgeAead *pge_contexts_add(uint32 dek_id, const uint8 *check_value,
 								 uint8 algorithm, const PgeSecret *dek,
 								 const DekCacheRef *ref);
 
+/* A seal under the context that was given out last, for use_counter.h. */
+extern void pge_contexts_count_seal(void);
+
 /* Every kind of transaction end, and exit. */
 extern void pge_contexts_free_all(void);
 

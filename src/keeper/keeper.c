@@ -126,6 +126,9 @@ leave(int code, Datum arg)
 	(void) arg;
 	pge_watch_stop();
 	(void) unlink(PGE_SOCKET_PATH);
+
+	/* last, for the backends that hand in their counts while they stop beside us */
+	pge_uses_save();
 	pg_atomic_write_u32(&pge_control()->keeper_pid, 0);
 }
 
@@ -158,6 +161,7 @@ pge_keeper_main(Datum arg)
 	before_shmem_exit(leave, (Datum) 0);
 	pg_atomic_write_u32(&pge_control()->keeper_pid, (uint32) MyProcPid);
 	pg_atomic_write_u32(&pge_control()->agent_missing, agent_exe_fd < 0);
+	pge_uses_load();
 	draw_socket_secret();
 	pge_watch_init(agent_exe_fd, listen_on_socket());
 
@@ -174,6 +178,7 @@ pge_keeper_main(Datum arg)
 		}
 		pge_watch_turn();
 		(void) pge_dek_cache_expire();
+		pge_uses_turn();
 		MemoryContextReset(turn);
 		wait_for_something();
 	}

@@ -1,6 +1,6 @@
 /*
  * keeper.h -- the background worker that starts, watches and restarts the
- * agent, passes it settings, and wipes expired slots.
+ * agent, passes it settings, wipes expired slots and saves the use counts.
  *
  * SPDX-License-Identifier: PostgreSQL
  */

@@ -39,4 +39,13 @@ extern long pge_watch_wait_ms(void);
 /* Ends the agent within half a second and a little; for every kind of exit. */
 extern void pge_watch_stop(void);
 
+/*
+ * uses.c: the use counts of AES256_GCM.
+ *
+ * load -> { turn } ... -> save.  None of them throws.
+ */
+extern void pge_uses_load(void);
+extern void pge_uses_turn(void);	/* once a minute: save */
+extern void pge_uses_save(void);	/* warns too */
+
 #endif							/* PGE_KEEPER_PRIVATE_H */

@@ -14,6 +14,7 @@
 
 #include "base/compat.h"
 #include "base/report.h"
+#include "cache/contexts.h"
 #include "format/sealed_value.h"
 #include "ops/refuse.h"
 #include "ops/seal.h"
@@ -53,6 +54,8 @@ pge_seal(DekRequest *request, PgeBytes plain)
 	body.data = (uint8 *) VARDATA(result) + PGE_SEALED_HEADER_LEN;
 	body.len = 0;
 	body.capacity = overhead + plain.len;
+	if (ready.algorithm == PGE_AES_256_GCM)
+		pge_contexts_count_seal();
 	status = pge_aead_seal(ready.aead, request->associated, plain, &body);
 	if (unlikely(status != PGE_OK))
 		pge_report_error(status, "could not seal the value", no_detail);

@@ -20,6 +20,7 @@
 #include "cache/control.h"
 #include "cache/dek_cache.h"
 #include "cache/secret_region.h"
+#include "cache/use_counter.h"
 #include "client/client.h"
 
 PG_FUNCTION_INFO_V1(envelope_status);
@@ -50,6 +51,19 @@ put_pid(ReturnSetInfo *rsinfo, const char *name, uint32 pid)
 	put_row(rsinfo, name, pid != 0 ? psprintf("%u", pid) : NULL);
 }
 
+/* Of the data keys of AES256_GCM, in all databases. */
+static void
+put_uses(ReturnSetInfo *rsinfo)
+{
+	PgeUseSummary summary;
+
+	pge_use_counter_summarize(&summary);
+	put_number(rsinfo, "uses_tracked", (uint64) summary.tracked);
+	put_number(rsinfo, "uses_highest", summary.highest);
+	put_number(rsinfo, "uses_warned", (uint64) summary.warned);
+	put_number(rsinfo, "uses_untracked", summary.untracked);
+}
+
 static const char *
 agent_state(PgeControl *control)
 {
@@ -69,6 +83,7 @@ put_own_rows(ReturnSetInfo *rsinfo, PgeControl *control)
 	put_number(rsinfo, "cache_used", (uint64) pge_dek_cache_used());
 	put_number(rsinfo, "context_holders", pg_atomic_read_u32(&control->context_holders));
 	put_number(rsinfo, "unwraps", pg_atomic_read_u64(&control->unwraps));
+	put_uses(rsinfo);
 	put_pid(rsinfo, "keeper_pid", pg_atomic_read_u32(&control->keeper_pid));
 	put_pid(rsinfo, "agent_pid", pg_atomic_read_u32(&control->agent_pid));
 	put_row(rsinfo, "agent_state", agent_state(control));

@@ -4,7 +4,9 @@ usage: make_seeds.py, with the Python of test/interop/run.sh
 
 SPDX-License-Identifier: PostgreSQL
 """
+import hashlib
 import pathlib
+import struct
 import sys
 
 HERE = pathlib.Path(__file__).parent
@@ -18,6 +20,11 @@ def seed(target, name, data):
     folder = HERE / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
+
+
+def uses_file(entries):
+    body = b"PGEUSES\x01" + struct.pack(">I", len(entries)) + b"".join(struct.pack(">IIQ", *e) for e in entries)
+    return body + hashlib.sha256(body).digest()
 
 
 for algorithm in (1, 2):
@@ -34,3 +41,6 @@ seed("wrapped_key_fuzz", "local", fmt.wrap_local(KEY, 1, bytes(32), b"binding"))
 seed("wrapped_key_fuzz", "one-byte", b"\1\1\0x")
 seed("wrapped_key_fuzz", "empty", b"\1\1\0")
 seed("wrapped_key_fuzz", "other-form", b"\1\2\0abc")
+seed("uses_file_fuzz", "none", uses_file([]))
+seed("uses_file_fuzz", "two", uses_file([(5, 7, 1000), (5, 8, 1 << 33)]))
+seed("uses_file_fuzz", "id-0", uses_file([(5, 0, 1)]))
