@@ -97,8 +97,8 @@ read_row(Miss *miss, uint64 w)
 	miss->row = pge_dek_decide(miss->request, w)->dek;
 }
 
-static DekCacheTag
-tag_of(const KeyringDek *row)
+DekCacheTag
+pge_dek_tag(const KeyringDek *row)
 {
 	DekCacheTag tag;
 
@@ -161,7 +161,7 @@ still_good(Miss *miss, int tries, bool *keep)
 static void
 publish(Miss *miss, uint32 flush, uint64 deadline_ms, bool keep, DekCacheRef *ref)
 {
-	DekCacheTag tag = tag_of(&miss->row);
+	DekCacheTag tag = pge_dek_tag(&miss->row);
 
 	ref->slot = -1;
 	ref->generation = 0;
@@ -183,7 +183,7 @@ fetch(Miss *miss)
 {
 	for (int tries = 0;; tries++)
 	{
-		DekCacheTag tag = tag_of(&miss->row);
+		DekCacheTag tag = pge_dek_tag(&miss->row);
 		DekCacheRef ref;
 		uint64		deadline_ms;
 		uint32		flush;

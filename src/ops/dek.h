@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/secret.h"
+#include "cache/dek_cache.h"
 #include "crypto/aead.h"
 #include "keyring/memo.h"
 
@@ -38,5 +39,8 @@ extern void pge_dek_ready(const DekRequest *request, DekReady *ready);
 /* R1, R2: the row and the decision alone; the memo is good until the next call. */
 extern const KeyringMemo *pge_dek_decide(const DekRequest *request, uint64 w);
 extern uint64 pge_dek_load_epoch(void);
+
+/* The cache's name for the DEK of this row of the current database. */
+extern DekCacheTag pge_dek_tag(const KeyringDek *row);
 
 #endif							/* PGE_OPS_DEK_H */

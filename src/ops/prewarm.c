@@ -44,18 +44,6 @@ typedef struct Prewarm
 	PgeSecret	dek;
 } Prewarm;
 
-static DekCacheTag
-tag_of(const KeyringDek *row)
-{
-	DekCacheTag tag;
-
-	memset(&tag, 0, sizeof(tag));
-	tag.database = MyDatabaseId;
-	tag.dek_id = row->dek_id;
-	memcpy(tag.check_value, row->check_value, PGE_CHECK_VALUE_LEN);
-	return tag;
-}
-
 static void
 take_answer(Prewarm *prewarm)
 {
@@ -75,7 +63,7 @@ take_answer(Prewarm *prewarm)
 			pge_unwrap_accept(&one->row, pge_bytes(one->binding, one->binding_len),
 							  &answer, &prewarm->dek) != PGE_OK)
 			return;
-		tag = tag_of(&one->row);
+		tag = pge_dek_tag(&one->row);
 		if (pge_dek_cache_put(&tag, &prewarm->dek, one->w, one->deadline_ms, &ref))
 			prewarm->published++;
 		pge_secret_wipe(&prewarm->dek, sizeof(prewarm->dek));
@@ -123,7 +111,7 @@ submit(Prewarm *prewarm, const KeyringDek *row, uint64 w)
 static bool
 is_cached(Prewarm *prewarm, const KeyringDek *row, uint64 w)
 {
-	DekCacheTag tag = tag_of(row);
+	DekCacheTag tag = pge_dek_tag(row);
 	DekCacheRef ref;
 	bool		cached = pge_dek_cache_get(&tag, PGE_EPOCH_FLUSH(w),
 										   &prewarm->dek, &ref);
