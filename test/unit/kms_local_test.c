@@ -370,10 +370,27 @@ check_delay(const char *uri)
 	run_shell("rm %s.delay_ms%s", file, "");
 }
 
+/* An empty keyring, under that command's passphrase, where the session's file was. */
+static void
+protect_anew(const char *command)
+{
+	KeyringChange change = {KEYRING_MUST_NOT_EXIST, 0, NULL, NULL, false};
+	char		detail[KMS_DETAIL_LEN];
+	KeyringStore *store;
+	Keyring		keyring;
+
+	check_status(pge_keyring_store_new(file, command, &store, detail), PGE_OK, "a store");
+	check_status(pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail), PGE_OK, "makes another file");
+	pge_keyring_wipe(&keyring);
+	pge_keyring_store_free(store);
+}
+
 static void
 check_passphrase(void)
 {
 	KmsConfig	config = {file, "echo open sesame"};
+	KmsConfig	wrong = {file, "echo open sesamE"};
+	KmsConfig	none = {file, ""};
 	KmsConfig	elsewhere = {"/elsewhere", NULL};
 	KmsResult	made;
 	KmsResult	wrapped;
@@ -400,25 +417,16 @@ check_passphrase(void)
 	check(strstr(result.detail, "sesam") == NULL && strstr(result.detail, "passphrase") != NULL, "and is not shown");
 	check_status(provider()->reload(session, &config), PGE_OK, "the right command is configured");
 	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_OK, "and it unwraps");
+	check_status(provider()->reload(session, &wrong), PGE_UNAUTHENTICATED, "one that does not open the file is not taken");
+	check_status(provider()->reload(session, &none), PGE_UNAUTHENTICATED, "nor is none at all");
+	run_shell("mv %1$s %2$s/before", file, top);
+	protect_anew("echo open sesame");
+	check_status(create(&result), PGE_OK, "and the one before it stays");
+	run_shell("mv %2$s/before %1$s", file, top);
 	check_status(provider()->reload(session, &elsewhere), PGE_INVALID, "another file is not taken without a restart");
 	open_session(NULL);
 	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_UNAUTHENTICATED, "without a command it stays shut");
 	check_status(create(&result), PGE_UNAUTHENTICATED, "and is not replaced");
-}
-
-/* An empty keyring, under another passphrase, where the session's file was. */
-static void
-protect_anew(const char *command)
-{
-	KeyringChange change = {KEYRING_MUST_NOT_EXIST, 0, NULL, NULL, false};
-	char		detail[KMS_DETAIL_LEN];
-	KeyringStore *store;
-	Keyring		keyring;
-
-	check_status(pge_keyring_store_new(file, command, &store, detail), PGE_OK, "a store");
-	check_status(pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail), PGE_OK, "makes another file");
-	pge_keyring_wipe(&keyring);
-	pge_keyring_store_free(store);
 }
 
 /*

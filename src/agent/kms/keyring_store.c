@@ -111,6 +111,13 @@ pge_keyring_store_has_command(const KeyringStore *store)
 	return store->command != NULL;
 }
 
+bool
+pge_keyring_store_same_command(const KeyringStore *store, const char *command)
+{
+	return strcmp(store->command == NULL ? "" : store->command,
+				  command == NULL ? "" : command) == 0;
+}
+
 PgeStatus
 pge_keyring_store_stamp(const KeyringStore *store, KeyringStamp *stamp,
 						char detail[KMS_DETAIL_LEN])

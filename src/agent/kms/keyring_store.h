@@ -77,6 +77,7 @@ extern PgeStatus pge_keyring_store_set_command(KeyringStore *store, const char *
 
 extern const char *pge_keyring_store_path(const KeyringStore *store);
 extern bool pge_keyring_store_has_command(const KeyringStore *store);
+extern bool pge_keyring_store_same_command(const KeyringStore *store, const char *command);
 
 extern PgeStatus pge_keyring_store_stamp(const KeyringStore *store, KeyringStamp *stamp,
 										 char detail[KMS_DETAIL_LEN]);

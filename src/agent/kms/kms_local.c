@@ -61,6 +61,7 @@ typedef struct NewVersion
 
 static PgeStatus local_open(const KmsConfig *config, KmsSession **session);
 static PgeStatus local_reload(KmsSession *session, const KmsConfig *config);
+static PgeStatus try_command(LocalSession *local, const KmsConfig *config);
 static void local_perform(KmsSession *session, const KmsCall *call, KmsResult *result);
 static void local_close(KmsSession *session);
 
@@ -137,6 +138,9 @@ local_reload(KmsSession *session, const KmsConfig *config)
 		return PGE_INVALID;
 	if (local->store == NULL)
 		return PGE_OK;
+	status = try_command(local, config);
+	if (status != PGE_OK)
+		return status;
 	pthread_mutex_lock(&local->disk);
 	status = pge_keyring_store_set_command(local->store, config->keyring_passphrase_command);
 	atomic_store(&local->has_command, pge_keyring_store_has_command(local->store));
@@ -145,6 +149,35 @@ local_reload(KmsSession *session, const KmsConfig *config)
 	local->retry_ms = 0;		/* what the old command could not open */
 	pthread_mutex_unlock(&local->memory);
 	return status;
+}
+
+/*
+ * A new command that does not open the file as it is shall not replace one that
+ * may.  Without "disk", since it takes its time.
+ */
+static PgeStatus
+try_command(LocalSession *local, const KmsConfig *config)
+{
+	char		detail[KMS_DETAIL_LEN];
+	KeyringStore *trial;
+	Keyring		keyring;
+	PgeStatus	status;
+	bool		same;
+
+	pthread_mutex_lock(&local->disk);
+	same = pge_keyring_store_same_command(local->store, config->keyring_passphrase_command);
+	pthread_mutex_unlock(&local->disk);
+	if (same)
+		return PGE_OK;
+	status = pge_keyring_store_new(pge_keyring_store_path(local->store),
+								   config->keyring_passphrase_command, &trial, detail);
+	if (status != PGE_OK)
+		return status;
+	status = pge_keyring_store_load(trial, NULL, &keyring, NULL, detail);
+	pge_keyring_wipe(&keyring);
+	pge_keyring_store_free(trial);
+	/* a file that is missing or damaged says nothing about the command */
+	return status == PGE_UNAUTHENTICATED ? status : PGE_OK;
 }
 
 static void
