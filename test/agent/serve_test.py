@@ -469,6 +469,25 @@ def keeps_calls_in_flight():
             guest.close()
 
 
+def keeps_who_waits():
+    with Agent(PROGRAM, files=160) as agent:
+        crowd = [Client(agent)]
+        dek = Dek(crowd[0], make_kek(crowd[0]), 7)
+        agent.delay(60000)
+        while int(crowd[0].status()["clients"]) < 80:
+            crowd.append(Client(agent))
+        for guest in crowd:
+            guest.post(UNWRAP, dek.request())
+        late = Client(agent, greet=False)
+        late.send(frame(HELLO, [("nonce", os.urandom(32))]))
+        claim(not late.is_closed(1.5), "a newcomer waits for those that wait themselves")
+        claim(not any(guest.is_closed(0.001) for guest in crowd), "none of whom has to go")
+        crowd.pop().close()
+        claim(late.receive().kind == CHALLENGE, "until one of them leaves")
+        for guest in crowd + [late]:
+            guest.close()
+
+
 def refuses_overload():
     with Agent(PROGRAM, {"kms_concurrency": "1"}) as agent:
         watcher = Client(agent)
@@ -677,7 +696,7 @@ def gone(pid):
 QUICK = [starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
          closes_on_anything_wrong, closes_slow_greeters, refuses_other_users, makes_and_opens_keys, refuses_what_is_wrong,
          answers_pipelined_requests, leaks_no_descriptors, lets_the_idle_make_room, reloads, waits_for_no_passphrase, leaves_no_command_behind, ends_in_time, ends_with_a_deaf_client, dies_with_its_keeper]
-SLOW = [joins_equal_unwraps, forgets_who_left, drops_what_nobody_waits_for, keeps_calls_in_flight, refuses_overload,
+SLOW = [joins_equal_unwraps, forgets_who_left, drops_what_nobody_waits_for, keeps_calls_in_flight, keeps_who_waits, refuses_overload,
         changes_concurrency, ends_with_calls_under_way]
 
 
