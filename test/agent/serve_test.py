@@ -361,7 +361,7 @@ def is_test_build():
         start = time.monotonic()
         client.ask(DESCRIBE_KEK, [("uri", uri)])
         client.close()
-        return time.monotonic() - start >= 0.15
+        return time.monotonic() - start >= 0.1
 
 
 def joins_equal_unwraps():
