@@ -111,4 +111,23 @@ for my $key ('x', 'g')
 		$s->query($end =~ /PREPARE/ ? q{ROLLBACK PREPARED 'p'} : 'ROLLBACK');
 	}
 }
+# Inside a transaction, where nothing ends: prewarming, eviction, a flush.
+use_key('x');
+my $dek = find_dek('x');
+$s->query('SELECT envelope_cache_flush()');
+$s->query('BEGIN');
+is($s->query(q{SELECT envelope_prewarm(ARRAY['x'])}), '1', 'prewarmed');
+is(holds($dek), 0, 'prewarming leaves no copy');
+use_key('x');
+is(holds($dek), 1, 'using it makes one');
+$s->query('SET LOCAL pg_envelope.context_cache = 1');
+use_key('g');
+is(holds($dek), 0, 'making room wipes it');
+use_key('x');
+is(holds($dek), 1, 'used again');
+$s->query('SELECT envelope_cache_flush()');
+is(holds($dek), 0, 'the flushing session wipes its own');
+$s->query(q{DO $$ BEGIN PERFORM envelope_encrypt('v', 'x'); RAISE 'caught'; EXCEPTION WHEN OTHERS THEN END $$});
+is(holds($dek), 0, 'an exception block leaves none');
+$s->query('COMMIT');
 done_testing();
