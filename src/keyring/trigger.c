@@ -110,11 +110,16 @@ require_row_trigger(FunctionCallInfo fcinfo)
 				 errmsg("function \"envelope_guard_row\" was not called as a BEFORE ROW trigger")));
 }
 
-/* A superuser restores dumps and repairs by hand; nobody else writes here. */
+/*
+ * A superuser restores dumps and repairs by hand; nobody else writes here.  A
+ * subscription applies as a superuser or as the table's owner; one that applies
+ * as its own owner would let that role grant itself a key.
+ */
 static void
 refuse_foreign_writer(Relation relation)
 {
-	if (pge_write_under_way() || superuser() || IsLogicalWorker())
+	if (pge_write_under_way() || superuser() ||
+		(IsLogicalWorker() && GetUserId() == relation->rd_rel->relowner))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
