@@ -18,6 +18,8 @@
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
 
+# shellcheck source=test/tools/release.sh
+. test/tools/release.sh
 work=$PGE_WORK
 pg_config=${PG_CONFIG:-pg_config}
 require_all=${PGE_REQUIRE_ALL:-0}
@@ -94,7 +96,7 @@ build() {
 }
 
 build_clang() {
-	make -C "$work/clang-src" -j2 CC=clang-14
+	make -C "$work/clang-src" -j2 CC="$CLANG"
 }
 
 # pg_regress NAME BINDIR PROGRAM ARGUMENT …: on a cluster of its own.
@@ -190,8 +192,8 @@ if [ "$(cut -d' ' -f2 "$work/results/build")" = 0 ]; then
 	! there test/lint/run.sh || together suite lint test/lint/run.sh
 	! there test/unit/Makefile || together suite unit make -C test/unit check
 	! there test/interop/run.sh || together suite interop test/interop/run.sh
-	! there test/unit/Makefile || together suite asan make -C test/unit asan
-	! there test/fuzz/Makefile || together suite fuzz make -C test/fuzz check FUZZ_SECONDS="${FUZZ_SECONDS:-10}"
+	! there test/unit/Makefile || together suite asan make -C test/unit asan ASAN_CC="$CLANG"
+	! there test/fuzz/Makefile || together suite fuzz make -C test/fuzz check CC="$CLANG" FUZZ_SECONDS="${FUZZ_SECONDS:-10}"
 	together run build-clang build_clang
 	! there 'test/keyring/run*' || together suite keyring test/keyring/run*
 	! there 'test/agent/run*' || together suite agent test/agent/run*

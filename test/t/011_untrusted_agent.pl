@@ -197,7 +197,9 @@ unlink "$bindir/pg_envelope_agent";
 $node->start;
 like(slurp_file($node->logfile), qr/WARNING:  pg_envelope found no program ".*pg_envelope_agent"/,
 	'a missing agent is a warning');
-is($node->status('agent_state'), 'program missing', 'and in the status');
+ok($node->poll_query_until('postgres',
+	"SELECT value = 'program missing' FROM envelope_status() WHERE name = 'agent_state'"),
+	'and in the status, once the keeper has looked');
 $node->stop;
 done_testing();
 

@@ -6,8 +6,15 @@
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
 
-build='gcc libc6-dev libcurl4-openssl-dev libssl-dev make postgresql-15 postgresql-server-dev-15'
-test='clang-14 libclang-rt-14-dev libipc-run-perl perl python3 python3-venv spin'
+# shellcheck source=test/tools/release.sh
+. "$(dirname "$0")/release.sh"
+build='gcc libc6-dev libcurl4-openssl-dev libssl-dev make'
+test="$CLANG libclang-rt-${CLANG#clang-}-dev libipc-run-perl perl python3 python3-venv spin"
+# The server of a pg_config that is named by its path is there already.
+case ${PG_CONFIG:-} in
+*/*) ;;
+*) build+=" postgresql-$server postgresql-server-dev-$server" ;;
+esac
 
 wanted=
 for set in "$@"; do
