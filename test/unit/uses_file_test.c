@@ -92,9 +92,14 @@ check_damage(void)
 	pge_put_u64(out.data + 36, INT64_MAX);
 	seal_again(&out);
 	check_status(decode(&out, &count), PGE_OK, "the largest is");
-	pge_put_u32(out.data + 8, 0xffffffff);
-	seal_again(&out);
-	check_status(decode(&out, &count), PGE_MALFORMED, "a count that the length does not bear out is not");
+	for (uint32_t i = 0; i < 4; i++)
+	{
+		uint32_t	wrong = (uint32_t[]) {1, 3, PGE_USES_MAX, 0xffffffff}[i];
+
+		pge_put_u32(out.data + 8, wrong);
+		seal_again(&out);
+		check_status(decode(&out, &count), PGE_MALFORMED, "two entries that say they are %u are not", wrong);
+	}
 	free(out.data);
 }
 
