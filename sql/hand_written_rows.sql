@@ -88,8 +88,6 @@ UPDATE envelope.dek SET state = 'active' WHERE key_id = 'hand';
 -- rows that could never be right
 INSERT INTO envelope.key (key_id, kek, algorithm) VALUES (E'hand\u0085', 'hand_kek', 'AES256_GCM');
 \echo :LAST_ERROR_SQLSTATE
-INSERT INTO envelope.key (key_id, kek, algorithm) VALUES ('hand_x', 'no such kek', 'AES256_GCM');
-\echo :LAST_ERROR_SQLSTATE
 INSERT INTO envelope.dek SELECT dek_id # 1, key_id, 2, purpose, algorithm, keyring, check_value, state
   FROM envelope.dek WHERE key_id = 'hand';
 \echo :LAST_ERROR_SQLSTATE
@@ -108,6 +106,17 @@ INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_writer', 0, '{search
 SELECT envelope_guard_row();
 DROP OWNED BY regress_pge_writer;
 DROP ROLE regress_pge_writer;
+-- what others need neither goes nor gets another name
+DELETE FROM envelope.kek WHERE name = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.kek SET name = 'hand_kick' WHERE name = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+DELETE FROM envelope.key WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.key SET key_id = 'hind' WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+DELETE FROM envelope.dek WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
 -- rows that arrived in another order, as on a subscriber, where no foreign key
 -- is looked at
 \set VERBOSITY sqlstate

@@ -114,6 +114,9 @@ extern int32 pge_keyring_last_seq(uint32 dek_id);
 
 extern bool pge_keyring_kek_has_keys(const char *kek);
 
+/* Does a key, or a wrapping that was ever made, name it? */
+extern bool pge_keyring_kek_is_needed(const char *kek);
+
 /* Adds to names (char *, palloc'd, each once) the KEKs that ever wrapped it. */
 extern List *pge_keyring_keks_of(uint32 dek_id, List *names);
 

@@ -512,6 +512,23 @@ pge_keyring_kek_has_keys(const char *kek)
 	return found;
 }
 
+/* By no index, which knows only live wrappings: a KEK is hardly ever deleted. */
+bool
+pge_keyring_kek_is_needed(const char *kek)
+{
+	Relation	relation = table_open(pge_keyring_relid("wrapping"), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	pge_keyring_key_text(&key, Anum_wrapping_kek, kek);
+	scan = systable_beginscan(relation, InvalidOid, false, NULL, 1, &key);
+	found = systable_getnext(scan) != NULL;
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return found || pge_keyring_kek_has_keys(kek);
+}
+
 List *
 pge_keyring_keks_of(uint32 dek_id, List *names)
 {

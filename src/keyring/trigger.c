@@ -38,6 +38,9 @@ static void tell_everybody(void);
 static void require_row_trigger(FunctionCallInfo fcinfo);
 static void refuse_foreign_writer(Relation relation);
 static void refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new);
+static void refuse_loss(Relation relation, HeapTuple old, HeapTuple new);
+static bool column_changed(Relation relation, int column, HeapTuple old, HeapTuple new);
+static bool is_needed(Relation relation, HeapTuple tuple);
 static void check_key_id(Relation relation, HeapTuple tuple);
 static HeapTuple resolve_role(Relation relation, HeapTuple tuple);
 static bool is_table(Relation relation, const char *name);
@@ -53,9 +56,12 @@ envelope_guard_row(PG_FUNCTION_ARGS)
 	relation = trigger->tg_relation;
 	refuse_foreign_writer(relation);
 	result = trigger->tg_trigtuple;
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		refuse_loss(relation, result, NULL);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		result = trigger->tg_newtuple;
+		refuse_loss(relation, trigger->tg_trigtuple, result);
 		if (is_table(relation, "dek"))
 			refuse_changed_identity(relation, trigger->tg_trigtuple, result);
 	}
@@ -143,21 +149,68 @@ refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new)
 
 	for (size_t i = 0; i < lengthof(columns); i++)
 	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, columns[i] - 1);
-		bool		old_null;
-		bool		new_null;
-		Datum		was = heap_getattr(old, columns[i], desc, &old_null);
-		Datum		is = heap_getattr(new, columns[i], desc, &new_null);
-
-		if (!old_null && !new_null &&
-			datum_image_eq(was, is, attribute->attbyval, attribute->attlen))
+		if (!column_changed(relation, columns[i], old, new))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_RESTRICT_VIOLATION),
 				 errmsg("column \"%s\" of a data key never changes",
-						NameStr(attribute->attname)),
+						NameStr(TupleDescAttr(desc, columns[i] - 1)->attname)),
 				 errdetail("The wrapped key is bound to it, so the values that it sealed could not be opened any more.")));
 	}
+}
+
+/*
+ * What a foreign key would keep from going, or from another name; the number of
+ * a data key never changes anyway.  With session_replication_role = replica
+ * rows go in any order, as with a foreign key.
+ */
+static void
+refuse_loss(Relation relation, HeapTuple old, HeapTuple new)
+{
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		return;
+	if (new != NULL &&
+		(is_table(relation, "dek") || !column_changed(relation, 1, old, new)))
+		return;
+	if (is_needed(relation, old))
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("cannot delete or rename a row of table \"envelope.%s\" that others need",
+						RelationGetRelationName(relation)),
+				 errhint("Delete the rows of envelope.wrapping, dek and key that name it first.")));
+}
+
+static bool
+column_changed(Relation relation, int column, HeapTuple old, HeapTuple new)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	Form_pg_attribute attribute = TupleDescAttr(desc, column - 1);
+	bool		old_null;
+	bool		new_null;
+	Datum		was = heap_getattr(old, column, desc, &old_null);
+	Datum		is = heap_getattr(new, column, desc, &new_null);
+
+	return old_null || new_null ||
+		!datum_image_eq(was, is, attribute->attbyval, attribute->attlen);
+}
+
+static bool
+is_needed(Relation relation, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		name = heap_getattr(tuple, 1, RelationGetDescr(relation), &isnull);
+
+	if (is_table(relation, "kek"))
+		return pge_keyring_kek_is_needed(TextDatumGetCString(name));
+	if (is_table(relation, "key"))
+	{
+		KeyringDek *deks;
+
+		return pge_keyring_deks(TextDatumGetCString(name), &deks) > 0;
+	}
+	if (is_table(relation, "dek"))
+		return pge_keyring_last_seq((uint32) DatumGetInt64(name)) > 0;
+	return false;
 }
 
 /* The table's own check counts bytes of the database's encoding. */

@@ -46,6 +46,9 @@ my ($out, $err) = ('', '');
 IPC::Run::run([ $node->installed_command('pg_dump'), '-h', $node->host, '-p', $node->port,
 	'-U', 'owner', '-f', $file, 'owned' ], '>', \$out, '2>', \$err);
 is($err, '', 'the owner of the database may dump it');
+my $custom = $node->basedir . '/dump.custom';
+command_ok([ $node->installed_command('pg_dump'), '-Fc', '-d', $node->connstr('owned'), '-f', $custom ],
+	'a dump in the custom format');
 
 my $before = content('owned');
 is(() = $before =~ /^/mg, 18, 'the rows that must travel');
@@ -55,6 +58,12 @@ $node->safe_psql('postgres', 'DROP ROLE stays; CREATE ROLE stays LOGIN');
 command_ok([ $node->installed_command('psql'), '-X', '-q', '-v', 'ON_ERROR_STOP=1',
 	'-d', $node->connstr('restored'), '-f', $file ], 'restore');
 is(content('restored'), $before, 'the same keys, wrapped keys and grants');
+
+# Jobs load the tables in any order, the largest first.
+$node->safe_psql('postgres', 'CREATE DATABASE by_jobs');
+command_ok([ $node->installed_command('pg_restore'), '--exit-on-error', '--jobs', '2',
+	'-d', $node->connstr('by_jobs'), $custom ], 'restore by two jobs');
+is(content('by_jobs'), $before, 'the same again');
 is($node->safe_psql('restored', 'SELECT count(*) FROM envelope.rewrap_result'), '0',
 	'results of old rewraps stay where they were');
 is($node->safe_psql('restored',
