@@ -56,7 +56,10 @@ copy_valid_utf8(const char *text, PgeBuffer *out)
 	return PGE_OK;
 }
 
-/* C0, DEL, and C1 as UTF-8 writes it (C2 80 to C2 9F). */
+/*
+ * C0, DEL, and C1 as UTF-8 writes it (C2 80 to C2 9F).  The name of a KEK comes
+ * in the database's encoding, where C2 may be a letter by itself.
+ */
 static bool
 has_control_character(const uint8 *utf8, size_t len)
 {
@@ -64,7 +67,7 @@ has_control_character(const uint8 *utf8, size_t len)
 	{
 		if (utf8[i] < 0x20 || utf8[i] == 0x7f)
 			return true;
-		if (utf8[i] == 0xc2 && i + 1 < len && utf8[i + 1] < 0xa0)
+		if (utf8[i] == 0xc2 && i + 1 < len && utf8[i + 1] >= 0x80 && utf8[i + 1] < 0xa0)
 			return true;
 	}
 	return false;
