@@ -120,6 +120,17 @@ is_cached(Prewarm *prewarm, const KeyringDek *row, uint64 w)
 	return cached;
 }
 
+/* A key may be named twice before its first answer is there. */
+static bool
+is_asked(const Prewarm *prewarm, const KeyringDek *row)
+{
+	for (int i = 0; i < prewarm->window; i++)
+		if (!prewarm->warming[i].free &&
+			prewarm->warming[i].row.dek_id == row->dek_id)
+			return true;
+	return false;
+}
+
 static void
 warm_key(Prewarm *prewarm, const char *key_id)
 {
@@ -135,7 +146,7 @@ warm_key(Prewarm *prewarm, const char *key_id)
 	for (int i = 0; i < count; i++)
 	{
 		if (deks[i].state != PGE_DEK_DESTROYED && !deks[i].own &&
-			!is_cached(prewarm, &deks[i], w))
+			!is_asked(prewarm, &deks[i]) && !is_cached(prewarm, &deks[i], w))
 			submit(prewarm, &deks[i], w);
 	}
 	if (count > 0)
