@@ -36,6 +36,16 @@ like(($two->try(qq{SELECT count($open) FROM t}))[1], qr/ERROR:  KE004:/, 'the ne
 $two->query('SELECT pg_advisory_unlock(1)');
 like(($one->wait)[1], qr/ERROR:  KE004:/, 'and the running one at its next value');
 
+# Administration says that it cannot be done here; what only looks can.
+for my $sql (q{SELECT envelope_create_kek('here')}, q{SELECT envelope_rotate_kek('main')},
+	q{SELECT envelope_create_key('here', 'main')}, q{SELECT envelope_rotate_key('acme')},
+	q{SELECT envelope_enable_key('acme')}, q{SELECT envelope_grant('acme', 'postgres', '{encrypt}')},
+	q{SELECT rewrap_all('main', 'main')}, q{CALL envelope_rewrap('main', 'main')})
+{
+	like(($one->try($sql))[1], qr/ERROR:  25006:/, $sql);
+}
+is($one->query(q{SELECT outcome FROM rewrap_all('main', 'main', dry_run => true)}), 'already', 'a dry run');
+
 $standby->promote;
 $primary->stop;
 is($two->query(q{SELECT envelope_enable_key('acme')}), '', 'promoted, it may change keys');
