@@ -144,8 +144,7 @@ store_new_version(void *arg)
 		plan->winner = active.version;
 		return PGE_ATTEMPT_LOST;
 	}
-	if (new_dek->replaces != (has_active ? active.dek_id : 0) ||
-		!pge_new_dek_covers_keks(new_dek))
+	if (!pge_new_dek_is_current(new_dek, &key))
 		return PGE_ATTEMPT_AGAIN;
 	if (has_active)
 		pge_write_dek_state(active.dek_id, PGE_DEK_RETIRED);

@@ -64,12 +64,13 @@ plan_version(NewDek *new_dek, const KeyringKey *key)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("key \"%s\" has no version number left", key->key_id)));
-		new_dek->row.version = Max(new_dek->row.version, deks[i].version + 1);
-		if (deks[i].state == PGE_DEK_ACTIVE)
+		if (deks[i].version >= new_dek->row.version)
 		{
-			new_dek->replaces = deks[i].dek_id;
-			new_dek->replaces_version = deks[i].version;
+			new_dek->row.version = deks[i].version + 1;
+			new_dek->latest = deks[i].dek_id;
 		}
+		if (deks[i].state == PGE_DEK_ACTIVE)
+			new_dek->replaces = deks[i].dek_id;
 	}
 	pfree(deks);
 }
@@ -83,9 +84,9 @@ plan_keks(NewDek *new_dek, const KeyringKey *key)
 
 	pge_kek_for_wrapping(key->kek, &kek);
 	add_kek(new_dek, &kek);
-	if (new_dek->replaces == 0)
+	if (new_dek->latest == 0)
 		return;
-	count = pge_keyring_wrappings(new_dek->replaces, &wrappings);
+	count = pge_keyring_wrappings(new_dek->latest, &wrappings);
 	for (int i = 0; i < count; i++)
 		if (pge_keyring_find_kek(wrappings[i].kek, &kek) && kek.state == PGE_KEK_ENABLED)
 			add_kek(new_dek, &kek);
@@ -236,32 +237,21 @@ pge_new_dek_lock_keks(const NewDek *new_dek)
 	return true;
 }
 
-static bool
-is_planned(const NewDek *new_dek, const char *kek)
-{
-	for (int i = 0; i < new_dek->count; i++)
-		if (strcmp(new_dek->kek[i].name, kek) == 0)
-			return true;
-	return false;
-}
-
+/* The key is locked: has a rotation or a rewrap changed what was planned from? */
 bool
-pge_new_dek_covers_keks(const NewDek *new_dek)
+pge_new_dek_is_current(const NewDek *new_dek, const KeyringKey *locked)
 {
-	KeyringKek	kek;
-	KeyringWrapping *wrappings;
-	bool		covered = true;
-	int			count;
+	NewDek		now = {0};
 
-	if (new_dek->replaces == 0)
-		return true;
-	count = pge_keyring_wrappings(new_dek->replaces, &wrappings);
-	for (int i = 0; i < count && covered; i++)
-		covered = is_planned(new_dek, wrappings[i].kek) ||
-			!pge_keyring_find_kek(wrappings[i].kek, &kek) ||
-			kek.state != PGE_KEK_ENABLED;
-	pfree(wrappings);
-	return covered;
+	plan_version(&now, locked);
+	plan_keks(&now, locked);
+	if (now.row.version != new_dek->row.version ||
+		now.replaces != new_dek->replaces || now.count != new_dek->count)
+		return false;
+	for (int i = 0; i < now.count; i++)
+		if (strcmp(now.kek[i].name, new_dek->kek[i].name) != 0)
+			return false;
+	return true;
 }
 
 bool

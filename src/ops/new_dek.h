@@ -26,7 +26,7 @@ typedef struct NewDek
 {
 	KeyringDek	row;			/* check_value from the wrap on */
 	uint32		replaces;		/* dek_id of the active version, or 0 */
-	int32		replaces_version;
+	uint32		latest;			/* dek_id of the last version, or 0 */
 	int			count;			/* of KEKs, by name */
 	KeyringKek	kek[PGE_WRAPPINGS_MAX];
 	PgeBytes	kek_version[PGE_WRAPPINGS_MAX];
@@ -43,17 +43,13 @@ typedef enum AttemptOutcome
 #define PGE_ATTEMPTS_MAX	8
 
 /* Wraps under key->kek, and under each enabled KEK that holds a live wrapping
- * of the active version.  ereport(ERROR) if key->kek is not enabled. */
+ * of the last version.  ereport(ERROR) if key->kek is not enabled. */
 extern NewDek *pge_new_dek_plan(const KeyringKey *key);
 extern void pge_new_dek_wrap(NewDek *new_dek);
 
 /* All inside an attempt; false: start again. */
 extern bool pge_new_dek_lock_keks(const NewDek *new_dek);
-
-/* With the key's row locked: is each enabled KEK that holds a live wrapping of
- * the version to be replaced in the plan?  A rewrap that kept the old KEK may
- * have added one since. */
-extern bool pge_new_dek_covers_keks(const NewDek *new_dek);
+extern bool pge_new_dek_is_current(const NewDek *new_dek, const KeyringKey *locked);
 extern bool pge_new_dek_store(const NewDek *new_dek);
 
 /* Runs "attempt" in a subtransaction that lives on only if it is done. */
