@@ -23,7 +23,7 @@ trap 'exit 130' INT TERM
 chmod 711 "$dir"; mkdir "$dir/root" "$dir/run"
 "$top/test/tools/private_server.sh" "$dir/root" >"$log" 2>&1
 bin=$dir/root$(pge_bindir)
-cc -O2 -fPIC -shared -isystem "$(pg_config --includedir-server)" -o "$dir/root$(pg_config --pkglibdir)/yardstick.so" "$top/test/bench/yardstick.c" -lcrypto
+cc -O2 -fPIC -shared -isystem "$("${PG_CONFIG:-pg_config}" --includedir-server)" -o "$dir/root$("${PG_CONFIG:-pg_config}" --pkglibdir)/yardstick.so" "$top/test/bench/yardstick.c" -lcrypto
 if [ "$(id -u)" = 0 ]; then chown "$(pge_server_user)" "$dir" "$dir/run"; fi
 pge_as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 >>"$log" 2>&1
 pge_as_server_user tee -a "$dir/data/postgresql.conf" >/dev/null <<CONF

@@ -5,7 +5,6 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use File::Copy;
-use File::Path qw(make_path);
 use PgEnvelope::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -17,7 +16,7 @@ sub wait_until { PgEnvelope::Cluster::wait_until(@_) }
 
 # A server whose agent is a copy of perl; beside its programs all is shared.
 my $fake = tempdir_short() . '/root';
-my $bindir = own_programs($fake);
+my $bindir = PgEnvelope::Cluster::own_programs($fake);
 copy($^X, "$bindir/pg_envelope_agent") or die "$^X: $!";
 chmod 0755, "$bindir/pg_envelope_agent";
 
@@ -203,27 +202,6 @@ ok($node->poll_query_until('postgres',
 	'and in the status, once the keeper has looked');
 $node->stop;
 done_testing();
-
-sub own_programs
-{
-	my ($root) = @_;
-	my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
-	my %dir = map { my $d = qx($pg_config --$_); chomp $d; ($_ => $d) } qw(bindir pkglibdir sharedir);
-	my $from = $ENV{PGE_BINDIR} =~ s/\Q$dir{bindir}\E$//r;
-	for my $shared (qw(pkglibdir sharedir))
-	{
-		my ($parent) = "$root$dir{$shared}" =~ m{(.*)/};
-		make_path($parent);
-		symlink("$from$dir{$shared}", "$root$dir{$shared}") or die $!;
-	}
-	make_path("$root$dir{bindir}");
-	for my $program (qw(postgres initdb pg_ctl psql pg_isready pg_config))
-	{
-		copy("$from$dir{bindir}/$program", "$root$dir{bindir}/$program") or die "$program: $!";
-		chmod 0755, "$root$dir{bindir}/$program";
-	}
-	return "$root$dir{bindir}";
-}
 
 sub tempdir_short { return PostgreSQL::Test::Utils::tempdir_short(); }
 

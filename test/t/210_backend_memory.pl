@@ -83,6 +83,14 @@ sub holds
 	return $copies;
 }
 
+# How many of the runs of 8 bytes that the DEK has are found, each counted once.
+sub pieces
+{
+	my ($dek) = @_;
+	my @memory = contents($s->pid, 0);
+	return scalar grep { my $piece = substr($dek, $_, 8); grep { index($_, $piece) >= 0 } @memory } 0 .. 24;
+}
+
 sub use_key
 {
 	my ($key) = @_;
@@ -106,8 +114,9 @@ for my $key ('x', 'g')
 		$s->query('SAVEPOINT a');
 		use_key($key);
 		is(holds($dek), $ciphers{$key}, "$key: before $end only its ciphers hold it");
+		is(pieces($dek), 25, "$key: and every piece of it");
 		$s->try($end);
-		is(holds($dek), 0, "$key: not after $end");
+		is(pieces($dek), 0, "$key: no piece of it after $end");
 		$s->query($end =~ /PREPARE/ ? q{ROLLBACK PREPARED 'p'} : 'ROLLBACK');
 	}
 }

@@ -6,7 +6,6 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use File::Copy;
-use File::Path qw(make_path);
 use PgEnvelope::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -20,7 +19,7 @@ sub now { return clock_gettime(CLOCK_MONOTONIC); }
 # What the keeper starts is perl with a script that becomes the real agent, or
 # one that speaks the next version, as "agent.kind" in the data directory says.
 my $real = "$ENV{PGE_BINDIR}/pg_envelope_agent";
-my $bindir = own_programs(PostgreSQL::Test::Utils::tempdir_short() . '/root');
+my $bindir = PgEnvelope::Cluster::own_programs(PostgreSQL::Test::Utils::tempdir_short() . '/root');
 copy($^X, "$bindir/pg_envelope_agent") or die "$^X: $!";
 chmod 0755, "$bindir/pg_envelope_agent";
 
@@ -185,24 +184,3 @@ sub write_file
 	return;
 }
 
-# A server with programs of its own; all beside them is shared.
-sub own_programs
-{
-	my ($root) = @_;
-	my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
-	my %dir = map { my $d = qx($pg_config --$_); chomp $d; ($_ => $d) } qw(bindir pkglibdir sharedir);
-	my $from = $ENV{PGE_BINDIR} =~ s/\Q$dir{bindir}\E$//r;
-	for my $shared (qw(pkglibdir sharedir))
-	{
-		my ($parent) = "$root$dir{$shared}" =~ m{(.*)/};
-		make_path($parent);
-		symlink("$from$dir{$shared}", "$root$dir{$shared}") or die $!;
-	}
-	make_path("$root$dir{bindir}");
-	for my $program (qw(postgres initdb pg_ctl psql pg_isready pg_config))
-	{
-		copy("$from$dir{bindir}/$program", "$root$dir{bindir}/$program") or die "$program: $!";
-		chmod 0755, "$root$dir{bindir}/$program";
-	}
-	return "$root$dir{bindir}";
-}

@@ -22,7 +22,9 @@ use strict;
 use warnings FATAL => 'all';
 
 use Carp;
+use File::Copy;
 use File::Find;
+use File::Path qw(make_path);
 use MIME::Base64;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -72,6 +74,29 @@ sub install_path
 	return () unless defined $bindir;
 	$bindir =~ s{/bin/?\z}{};
 	return (install_path => $bindir);
+}
+
+# A server below $root whose programs are copies, so that a test can put another
+# agent beside them; all else is shared with the one in PGE_BINDIR.  Its bindir.
+sub own_programs
+{
+	my ($root) = @_;
+	my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
+	my %dir = map { my $d = qx($pg_config --$_); chomp $d; ($_ => $d) } qw(bindir pkglibdir sharedir);
+	my $from = $ENV{PGE_BINDIR} =~ s/\Q$dir{bindir}\E$//r;
+	for my $shared (qw(pkglibdir sharedir))
+	{
+		my ($parent) = "$root$dir{$shared}" =~ m{(.*)/};
+		make_path($parent);
+		symlink("$from$dir{$shared}", "$root$dir{$shared}") or die $!;
+	}
+	make_path("$root$dir{bindir}");
+	for my $program (qw(postgres initdb pg_ctl psql pg_isready pg_config))
+	{
+		copy("$from$dir{bindir}/$program", "$root$dir{bindir}/$program") or die "$program: $!";
+		chmod 0755, "$root$dir{bindir}/$program";
+	}
+	return "$root$dir{bindir}";
 }
 
 sub create_extension
