@@ -265,7 +265,7 @@ mkdir -m 711 "$dir"; touch "$dir/.pg_envelope-demo"; : >"$log"
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-echo "demo: a throwaway cluster in $dir; noise goes to $log"
+echo "demo: builds, and makes a throwaway cluster run by $(pge_server_user) in $dir; noise goes to $log"
 start_cluster
 load; open_values; look_for_leaks; rotate_kek; rotate_dek; lose_agent; table
 rm -f "$dir/customers.csv" "$dir/ssns"		# the only plaintext there was
