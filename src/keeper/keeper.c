@@ -28,6 +28,7 @@
 #include "utils/wait_event.h"
 
 #include "base/harden.h"
+#include "base/settings.h"
 #include "cache/control.h"
 #include "cache/dek_cache.h"
 #include "cache/secret_region.h"
@@ -147,6 +148,25 @@ wait_for_something(void)
 	ResetLatch(MyLatch);
 }
 
+/* Said at each start: what lies there goes wherever the data go. */
+static void
+warn_of_keyring_inside(void)
+{
+	const char *file = pge_settings_keyring_file();
+	char		path[MAXPGPATH];
+
+	if (file == NULL)
+		return;
+	strlcpy(path, file, sizeof(path));
+	canonicalize_path(path);
+	if (path_is_prefix_of_path(DataDir, path))
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("pg_envelope.keyring_file lies inside the data directory"),
+				 errdetail("Every base backup would hold the keys beside the data that they protect."),
+				 errhint("Move the keyring to a directory outside, and set pg_envelope.keyring_file to it.")));
+}
+
 void
 pge_keeper_main(Datum arg)
 {
@@ -161,6 +181,7 @@ pge_keeper_main(Datum arg)
 	before_shmem_exit(leave, (Datum) 0);
 	pg_atomic_write_u32(&pge_control()->keeper_pid, (uint32) MyProcPid);
 	pg_atomic_write_u32(&pge_control()->agent_missing, agent_exe_fd < 0);
+	warn_of_keyring_inside();
 	pge_uses_load();
 	draw_socket_secret();
 	pge_watch_init(agent_exe_fd, listen_on_socket());

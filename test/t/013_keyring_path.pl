@@ -23,6 +23,15 @@ unlike(slurp_file($node->logfile), qr/could not pass the settings/, 'the keeper 
 $node->stop;
 $node->append_conf('postgresql.conf', "pg_envelope.keyring_file = ''");
 
+# A keyring that would travel with every base backup.
+unlike(slurp_file($node->logfile), qr/lies inside the data directory/, 'no word of a keyring outside');
+$node->append_conf('postgresql.conf', "pg_envelope.keyring_file = 'kept/keyring'");
+$node->start;
+$node->wait_for_log(qr/WARNING:  pg_envelope\.keyring_file lies inside the data directory/);
+pass('the log warns of a keyring inside the data directory');
+$node->stop;
+$node->append_conf('postgresql.conf', "pg_envelope.keyring_file = ''");
+
 # The data directory as a mount of its own, of the same file system.
 SKIP:
 {
