@@ -109,6 +109,11 @@ copy_apt() {
 		/etc/apt/trusted.gpg.d/* /usr/share/keyrings/* /etc/apt/keyrings/* /etc/resolv.conf /etc/hosts; do
 		[ ! -f "$file" ] || install -D -m 644 "$file" "$root$file"
 	done
+	# A network that brings its own certificates: pip must know them too.
+	if compgen -G '/usr/local/share/ca-certificates/*.crt' >/dev/null; then
+		install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/newcomer-ca.pem"
+		printf '[global]\ncert = /etc/newcomer-ca.pem\n' >"$root/etc/pip.conf"
+	fi
 	for file in $(grep -ls '^Acquire::' /etc/apt/apt.conf.d/* || true); do
 		install -D -m 644 "$file" "$root$file"
 	done
