@@ -150,6 +150,7 @@ tap() {
 	TESTDIR=$work/tap TESTDATADIR=$work/tap/tmp_check TESTLOGDIR=$work/tap/tmp_check/log \
 		PG_TEST_PORT_DIR=$work/tmp/ports PERL5LIB=$PGE_PGXS_DIR/perl \
 		test/tools/tap.pl --jobs 2 test/t/*.pl >"$work/tmp/tap.out" || status=$?
+	cat "$work/tmp/tap.out"
 	if [ "$status" != 0 ]; then
 		cp -R "$work/tap/tmp_check/log" "$work/logs/tap-logs"
 		for log in "$work"/tap/tmp_check/log/regress_log_*; do
@@ -159,7 +160,6 @@ tap() {
 			fi
 		done
 	fi
-	cat "$work/tmp/tap.out"
 	return $status
 }
 

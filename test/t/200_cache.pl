@@ -47,13 +47,13 @@ sub acts_at_the_next_value
 
 my $open = q{envelope_decrypt(sealed, 'acme')};
 my $seal = q{envelope_encrypt('x', 'acme')};
-acts_at_the_next_value('postgres', $open, q{SELECT envelope_disable_key('acme')}, 'KE004',
+acts_at_the_next_value($node->superuser, $open, q{SELECT envelope_disable_key('acme')}, 'KE004',
 	q{SELECT envelope_enable_key('acme')});
-acts_at_the_next_value('postgres', $seal, q{SELECT envelope_disable_key('acme')}, 'KE004',
+acts_at_the_next_value($node->superuser, $seal, q{SELECT envelope_disable_key('acme')}, 'KE004',
 	q{SELECT envelope_enable_key('acme')});
 acts_at_the_next_value('member', $open, q{SELECT envelope_revoke('acme', 'readers', ARRAY['decrypt'])}, '42501',
 	q{SELECT envelope_grant('acme', 'readers', ARRAY['decrypt'])});
-acts_at_the_next_value('postgres', $seal, q{SELECT envelope_mark_compromised('acme', 1)}, 'KE016',
+acts_at_the_next_value($node->superuser, $seal, q{SELECT envelope_mark_compromised('acme', 1)}, 'KE016',
 	q{SELECT envelope_rotate_key('acme')});
 is($admin->query(qq{SELECT count($open) FROM t}), '5', 'a compromised version still opens');
 

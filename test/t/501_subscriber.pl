@@ -17,6 +17,8 @@ for my $db (qw(publisher subscriber))
 	$node->safe_psql($db, 'CREATE TABLE sealed (ssn bytea)');
 }
 
+my $superuser = $node->superuser;
+
 # Within one cluster the slot is made by hand.
 sub subscribe
 {
@@ -25,7 +27,7 @@ sub subscribe
 	$node->safe_psql('publisher', "CREATE PUBLICATION $name FOR TABLE $tables");
 	$node->safe_psql('publisher', "SELECT pg_create_logical_replication_slot('$name', 'pgoutput')");
 	$node->safe_psql('subscriber', qq{SET SESSION AUTHORIZATION $as;
-		CREATE SUBSCRIPTION $name CONNECTION '$connection user=postgres'
+		CREATE SUBSCRIPTION $name CONNECTION '$connection user=$superuser'
 		PUBLICATION $name WITH (create_slot = false, slot_name = '$name')});
 	return;
 }
@@ -36,7 +38,7 @@ $node->safe_psql('publisher', q{
 	SELECT envelope_create_key('acme', 'main');
 	INSERT INTO sealed VALUES (envelope_encrypt('a value', 'acme'));
 });
-subscribe('whole', 'envelope.keyring, envelope.kek, envelope.key, envelope.dek, envelope.wrapping, sealed', 'postgres');
+subscribe('whole', 'envelope.keyring, envelope.kek, envelope.key, envelope.dek, envelope.wrapping, sealed', $superuser);
 $node->poll_query_until('subscriber',
 	q{SELECT count(*) = 0 FROM pg_subscription_rel WHERE srsubstate <> 'r'}) or die 'no initial copy';
 my $open = q{SELECT envelope_decrypt(ssn, 'acme') FROM sealed};

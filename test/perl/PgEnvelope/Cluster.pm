@@ -99,6 +99,9 @@ sub own_programs
 	return "$root$dir{bindir}";
 }
 
+# initdb names it after who runs the tests.
+sub superuser { return scalar getpwuid($>); }
+
 sub create_extension
 {
 	my ($self, $dbname) = @_;
