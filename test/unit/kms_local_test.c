@@ -165,6 +165,7 @@ check_create(char *uri)
 	check(strstr(made.detail, file) != NULL, "the detail says where the file is");
 	check(strstr(made.detail, "pg_envelope_agent keyring backup") != NULL, "and how to back it up");
 	check(strstr(made.detail, "plain") != NULL, "and that it is plain");
+	check(strstr(made.detail, "could not be opened") == NULL, "and nothing of the directory that was missing");
 	check(stat(file, &st) == 0 && (st.st_mode & 07777) == 0600, "the file is for its owner alone");
 	snprintf(uri, KEYRING_URI_LEN + 1, "%s", made.uri);
 	check_status(describe(uri, &found), PGE_OK, "it is described");

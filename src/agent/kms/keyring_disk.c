@@ -69,6 +69,7 @@ pge_keyring_disk_open(const KeyringPath *path, bool make, int *directory, char *
 
 	if (status == PGE_UNAVAILABLE && *directory < 0 && errno == ENOENT && make)
 	{
+		detail[0] = '\0';		/* what was said of the missing one is void */
 		status = make_directory(path->directory, detail);
 		if (status == PGE_OK)
 			status = open_directory(path->directory, directory, detail);
