@@ -21,6 +21,8 @@
 
 static bool write_one(RewrapRun *run, StagedRewrap *staged, KeyringKey *locked);
 static bool lock_live_key(const char *key_id, KeyringKey *locked);
+static bool would_lose_key(const RewrapRun *run, const StagedRewrap *staged);
+static bool is_wrapped_under(uint32 dek_id, const char *kek);
 static void look_again(const RewrapRun *run, RewrapResult *result);
 
 void
@@ -63,6 +65,11 @@ write_one(RewrapRun *run, StagedRewrap *staged, KeyringKey *locked)
 
 	if (!lock_live_key(result->key_id, locked))
 		return false;
+	if (would_lose_key(run, staged))
+	{
+		look_again(run, result);
+		return true;
+	}
 	unchanged = run->keep_old ?
 		pge_lock_wrapping(result->dek_id, staged->seq, staged->old_wrapped) :
 		pge_write_supersede(result->dek_id, staged->seq, staged->old_wrapped);
@@ -86,6 +93,29 @@ lock_live_key(const char *key_id, KeyringKey *locked)
 	if (strcmp(locked->key_id, key_id) != 0 && !pge_lock_key(key_id, locked))
 		return false;
 	return locked->state != PGE_KEY_STATE_DESTROYED;
+}
+
+/*
+ * Nothing new is written where the agent proved a wrapping that was there: under
+ * the key's lock it must be there still, or the old one could be the last.
+ */
+static bool
+would_lose_key(const RewrapRun *run, const StagedRewrap *staged)
+{
+	return !run->keep_old && staged->wrapped.len == 0 &&
+		!is_wrapped_under(staged->result.dek_id, run->new.name);
+}
+
+static bool
+is_wrapped_under(uint32 dek_id, const char *kek)
+{
+	KeyringWrapping *wrappings;
+	int			count = pge_keyring_wrappings(dek_id, &wrappings);
+
+	for (int i = 0; i < count; i++)
+		if (strcmp(wrappings[i].kek, kek) == 0)
+			return true;
+	return false;
 }
 
 /* Another rewrap superseded what we rewrapped. */
