@@ -76,7 +76,7 @@ suite() {
 		"$(awk "BEGIN { print $EPOCHREALTIME - $from }")"
 	[ -z "$skips" ] || text+=$'\n'$skips
 	if [ "$failed" != 0 ]; then
-		text+=$'\n'"  ---- the end of $name.log:"$'\n'$(tail -n 40 "$log" | sed 's/^/  | /')
+		text+=$'\n'"  ---- the end of $name.log:"$'\n'$(tail -n 60 "$log" | sed 's/^/  | /')
 	fi
 	echo "$text"
 	echo "$passed $failed" >"$work/results/$name"
@@ -155,8 +155,10 @@ tap() {
 		cp -R "$work/tap/tmp_check/log" "$work/logs/tap-logs"
 		for log in "$work"/tap/tmp_check/log/regress_log_*; do
 			if grep -qE '(^|\) )not ok ' "$log" || ! grep -qE '(^|\) )1\.\.[0-9]+' "$log"; then
-				echo "---- the end of ${log##*/}:"
-				tail -n 12 "$log"
+				echo "---- ${log##*/}: what failed, and its end:"
+				grep -E -A 6 '(^|\) )not ok ' "$log" | cut -c 1-400 | head -n 40 || true
+				echo "----"
+				tail -n 6 "$log" | cut -c 1-400
 			fi
 		done
 	fi

@@ -71,7 +71,7 @@ static void encode_request(PgeClientPipe *pipe, PgeFrame *request,
 						   ClientRequest *pending);
 static void close_pipe(PgeClientPipe *pipe);
 static bool take_fate(PgeClientPipe *pipe, PgeFrame *answer);
-static void give_up_if_late(PgeClientPipe *pipe);
+static void give_up_if_late(PgeClientPipe *pipe, uint64 now);
 static bool connect_if_due(PgeClientPipe *pipe);
 static void queue_requests(PgeClientPipe *pipe);
 static bool converse(PgeClientPipe *pipe, PgeFrame *answer);
@@ -182,10 +182,12 @@ pge_client_pipe_next(PgeClientPipe *pipe, PgeFrame *answer)
 	pge_link_forget_frame(&pipe->link);
 	for (;;)
 	{
-		/* before the clock: it came in time, if only we had run */
+		/* The clock first: what came in time counts, however late we look. */
+		uint64		now = pge_now_ms();
+
 		if (pge_link_is_open(&pipe->link) && converse(pipe, answer))
 			return;
-		give_up_if_late(pipe);
+		give_up_if_late(pipe, now);
 		if (take_fate(pipe, answer))
 			return;
 		if (connect_if_due(pipe) && !pge_link_send(&pipe->link))
@@ -258,9 +260,9 @@ went_out(const PgeClientPipe *pipe, const ClientRequest *request)
  * others; their answers, if they came, would find the connection closed.
  */
 static void
-give_up_if_late(PgeClientPipe *pipe)
+give_up_if_late(PgeClientPipe *pipe, uint64 now)
 {
-	if (pge_now_ms() < pipe->requests[0].deadline_ms &&
+	if (now < pipe->requests[0].deadline_ms &&
 		!pg_atomic_read_u32(&pge_control()->agent_missing))
 		return;
 	for (int i = 0; i < pipe->pending; i++)
