@@ -12,7 +12,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 dir=${TMPDIR:-/tmp}/pg_envelope-demo-$(id -un)
 log=$dir/demo.log
 fails=0
-finished=
+worker= finished=
 
 bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 say() { printf '   %s\n' "$*"; }
@@ -36,21 +36,34 @@ holds() {			# holds TITLE TEXT COMMAND...: a claim proved by a command
 	if "$@" >>"$log" 2>&1; then verdict "$title" "$text" "$text"; else verdict "$title" "no" "$text"; fi
 }
 
+stop_server() {			# also waits for its process: what it still writes would be in rm's way
+	local pid _
+	[ -f "$dir/data/postmaster.pid" ] || return 0
+	pid=$(head -n 1 "$dir/data/postmaster.pid")
+	pge_as_server_user "$dir/root$(pge_bindir)/pg_ctl" -D "$dir/data" -w -t 30 -m fast stop >/dev/null 2>&1 ||
+		pge_as_server_user "$dir/root$(pge_bindir)/pg_ctl" -D "$dir/data" -w -m immediate stop >/dev/null 2>&1 || true
+	for _ in $(seq 100); do
+		# (a zombie has no command line)
+		[ -n "$(tr -d '\0' 2>/dev/null <"/proc/$pid/cmdline" || true)" ] || return 0
+		sleep 0.1
+	done
+	echo "demo: the server (PID $pid) does not stop" >&2
+	return 1
+}
 stop_demo() {
 	[ -d "$dir" ] || return 0
 	[ -f "$dir/.pg_envelope-demo" ] || { echo "demo: $dir exists and is not ours; remove it yourself" >&2; exit 1; }
-	if [ -f "$dir/data/postmaster.pid" ]; then
-		pge_as_server_user "$dir/root$(pge_bindir)/pg_ctl" -D "$dir/data" -w -t 30 -m fast stop >/dev/null 2>&1 ||
-			pge_as_server_user "$dir/root$(pge_bindir)/pg_ctl" -D "$dir/data" -w -m immediate stop >/dev/null 2>&1 || true
-	fi
-	rm -rf "$dir"
+	stop_server || exit 1
+	rm -rf "$dir" || exit 1
 }
 clean_up() {			# leaves the cluster running only after a whole run
 	local status=$?
-	trap - EXIT INT TERM
+	trap - EXIT
+	trap '' INT TERM
 	if [ -z "$finished" ]; then
+		if [ -n "$worker" ]; then kill -TERM -- "-$worker" 2>/dev/null || true; wait "$worker" || true; fi
 		[ ! -f "$log" ] || { echo; echo "demo: stopped; the end of its log:"; tail -n 15 "$log"; }
-		[ -z "${keeper_stopped:-}" ] || kill -CONT "$keeper_stopped" 2>/dev/null || true
+		[ ! -s "$dir/stopped" ] || kill -CONT "$(cat "$dir/stopped")" 2>/dev/null || true
 		stop_demo
 	fi
 	exit "$status"
@@ -60,7 +73,6 @@ start_cluster() {
 	mkdir -p "$dir/root" "$dir/run" "$dir/export"
 	chmod 711 "$dir"; chmod 700 "$dir/run" "$dir/export"
 	"$top/test/tools/private_server.sh" "$dir/root" >>"$log" 2>&1
-	bin=$dir/root$(pge_bindir)
 	# The server's user owns the folder: its keyring lies beside the data directory.
 	if [ "$(id -u)" = 0 ]; then chown "$(pge_server_user)" "$dir" "$dir/run" "$dir/export"; fi
 	pge_as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 >>"$log" 2>&1
@@ -216,7 +228,7 @@ lose_agent() {
 	keeper=$(q "SELECT value FROM envelope_status() WHERE name = 'keeper_pid'")
 	agent=$(q "SELECT value FROM envelope_status() WHERE name = 'agent_pid'")
 	say "| kill -STOP $keeper (the keeper, so that it does not start another at once); kill -9 $agent (the agent)"
-	keeper_stopped=$keeper
+	echo "$keeper" >"$dir/stopped"		# whoever cleans up must wake it
 	kill -STOP "$keeper"; kill -9 "$agent"
 	claim "cached: a value of tenant-0003 opens without an agent" \
 		"SELECT envelope_decrypt(ssn, tenant, envelope_bind('customers.ssn', id::text)) FROM customers WHERE id = 3" "$(awk -F, 'NR == 3 {print $4}' "$dir/customers.csv")"
@@ -231,7 +243,7 @@ lose_agent() {
 		kill -0 $cold_pid 2>/dev/null || break
 	done
 	verdict "cold: a value of tenant-0004 waits" "$state" "1"
-	kill -CONT "$keeper"; keeper_stopped=
+	kill -CONT "$keeper"; rm "$dir/stopped"
 	wait $cold_pid || true
 	t1=$(now)
 	verdict "and opens when the agent is back ($(((t1 - t0) / 1000)) ms)" "$(cat "$dir/cold")" "$want"
@@ -252,12 +264,19 @@ table() {
 		"KEK rotation of all keys" "$rewrap_ms ms" "WAL of that rotation" "$rewrap_wal bytes"
 }
 
+show() {
+	start_cluster
+	load; open_values; look_for_leaks; rotate_kek; rotate_dek; lose_agent; table
+	rm -f "$dir/customers.csv" "$dir/ssns"		# the only plaintext there was
+	[ $fails = 0 ] || exit $some_failed
+}
+
 case ${1:-} in
 stop) stop_demo; echo "demo: nothing of it is left"; exit 0 ;;
 start) ;;
 *) echo "usage: demo.sh start [ROWS [TENANTS]] | stop" >&2; exit 2 ;;
 esac
-rows=${2:-1000000} tenants=${3:-1000}
+rows=${2:-1000000} tenants=${3:-1000} some_failed=20
 started=$(now)
 pge_ensure_packages
 stop_demo
@@ -266,10 +285,22 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 echo "demo: builds, and makes a throwaway cluster run by $(pge_server_user) in $dir; noise goes to $log"
-start_cluster
-load; open_values; look_for_leaks; rotate_kek; rotate_dek; lose_agent; table
-rm -f "$dir/customers.csv" "$dir/ssns"		# the only plaintext there was
+bin=$dir/root$(pge_bindir)
+
+# A job of its own (set -m), so that Ctrl-C comes to us alone, in a wait: bash may
+# lose one that comes while it starts a command.
+set -m
+(set +m; trap - EXIT INT TERM; show) </dev/null &
+worker=$!
+set +m
+status=0
+wait "$worker" || status=$?
+case $status in
+0) verdict="All claims hold" ;;
+"$some_failed") verdict="Some claims FAILED" status=1 ;;
+*) exit "$status" ;;
+esac
 finished=yes
-bold "$([ $fails = 0 ] && echo "All claims hold" || echo "$fails claims FAILED") ($((($(now) - started) / 1000000)) s). Try it, then make demo-stop:"
+bold "$verdict ($((($(now) - started) / 1000000)) s). Try it, then make demo-stop:"
 echo "   $([ "$(id -u)" = 0 ] && echo "sudo -u $(pge_server_user) ")$bin/psql -h $dir/run -U postgres demo"
-[ $fails = 0 ]
+exit $status

@@ -55,9 +55,9 @@ my ($leader) = grep { defined } map { /^(\d+)/ } leader();
 ok($leader, 'it has a group of its own');
 kill('INT', -$leader);
 $run->finish;
-is($run->full_result >> 8, 130, 'Ctrl-C ends it');
+is($run->full_result >> 8, 130, 'Ctrl-C ends it') or diag($text);
 ok(!-e $dir, 'and its folder is gone');
-is(left(), '', 'and its processes');
+is(left(), '', 'and its processes') or diag($text);
 
 # A claim that does not hold: values that were never sealed are found.
 my $copy = "$place/tree";
