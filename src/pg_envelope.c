@@ -25,6 +25,8 @@
 #include "crypto/selftest.h"
 #include "keeper/keeper.h"
 #include "keyring/memo.h"
+#include "ops/creation_guard.h"
+#include "ops/open_guard.h"
 #include "ops/transaction.h"
 
 PG_MODULE_MAGIC;
@@ -84,6 +86,8 @@ _PG_init(void)
 	pge_memo_register_callbacks();
 	pge_transaction_register_callbacks();
 	pge_epoch_register_callbacks();	/* last, so that it is called first */
+	pge_open_guard_register();
+	pge_creation_guard_register();
 	pge_keeper_register();
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = request_shmem;

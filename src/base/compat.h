@@ -26,6 +26,22 @@
 #define pg_attribute_noreturn() __attribute__((noreturn))
 #endif
 
+/*
+ * ExecutorRun_hook's parameters, and how it keeps a query from having parallel
+ * workers: it says that the plan may be run again.
+ */
+#if PG_VERSION_NUM >= 180000
+#define PGE_EXECUTOR_RUN_PARAMETERS \
+	QueryDesc *query, ScanDirection direction, uint64 count
+#define PGE_EXECUTOR_RUN_ARGUMENTS	query, direction, count
+#define PGE_EXECUTOR_RUN_ALONE		(query->already_executed = true)
+#else
+#define PGE_EXECUTOR_RUN_PARAMETERS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define PGE_EXECUTOR_RUN_ARGUMENTS	query, direction, count, execute_once
+#define PGE_EXECUTOR_RUN_ALONE		(execute_once = false)
+#endif
+
 /* What pg_stat_activity shows for a backend that waits for the agent. */
 extern uint32 pge_wait_event_agent(void);
 

@@ -21,6 +21,7 @@
 #define LINE_MAX_LEN		2000	/* well within a value of format/frame.h */
 #define WEEK_IN_SECONDS		(7 * 24 * 60 * 60)
 
+bool		pge_allow_materialized_views = false;
 int			pge_cache_idle = 0;
 int			pge_cache_size = 1024;
 int			pge_cache_ttl = 300;
@@ -79,6 +80,11 @@ pge_settings_define(void)
 {
 	bool		preloading = process_shared_preload_libraries_in_progress;
 
+	DefineCustomBoolVariable("pg_envelope.allow_materialized_views",
+							 "Permits queries of materialized views to open values.",
+							 "The view keeps them as plaintext.",
+							 &pge_allow_materialized_views, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_envelope.cache_idle",
 							"Seconds after its last use when an unwrapped data key leaves the cache.",
 							"0 keeps it until pg_envelope.cache_ttl.",

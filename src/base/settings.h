@@ -17,6 +17,7 @@ typedef enum SecretMemory
 	PGE_SECRET_MEMORY_FALLBACK
 } SecretMemory;
 
+extern bool pge_allow_materialized_views;
 extern int	pge_cache_idle;		/* s; 0: off */
 extern int	pge_cache_size;		/* slots */
 extern int	pge_cache_ttl;		/* s */

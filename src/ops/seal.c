@@ -16,6 +16,7 @@
 #include "base/report.h"
 #include "cache/contexts.h"
 #include "format/sealed_value.h"
+#include "ops/open_guard.h"
 #include "ops/refuse.h"
 #include "ops/seal.h"
 
@@ -82,8 +83,8 @@ refuse_open(PgeStatus status)
 	pge_report_error(status, "could not open the value", no_detail);
 }
 
-bytea *
-pge_open(DekRequest *request, PgeBytes sealed)
+static bytea *
+open_value(DekRequest *request, PgeBytes sealed)
 {
 	DekReady	ready;
 	PgeBytes	body;
@@ -113,6 +114,14 @@ pge_open(DekRequest *request, PgeBytes sealed)
 }
 
 bytea *
+pge_open(DekRequest *request, PgeBytes sealed)
+{
+	pge_open_guard();
+	return open_value(request, sealed);
+}
+
+/* Nobody sees the plaintext, so the guard has nothing to keep. */
+bytea *
 pge_reencrypt(DekRequest *request, PgeBytes sealed)
 {
 	DekRequest	seal = *request;
@@ -128,7 +137,7 @@ pge_reencrypt(DekRequest *request, PgeBytes sealed)
 	if (pge_dek_decide(&seal, pge_dek_load_epoch())->dek.dek_id == dek_id)
 		return NULL;
 
-	plain = pge_open(request, sealed);
+	plain = open_value(request, sealed);
 	result = pge_seal(&seal, pge_bytes(VARDATA(plain), VARSIZE(plain) - VARHDRSZ));
 	pge_secret_wipe(VARDATA(plain), VARSIZE(plain) - VARHDRSZ);
 	pfree(plain);

@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * open_guard.c
+ *	  No value is opened where the server would keep what it sees.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "replication/logicalworker.h"
+#include "tcop/utility.h"
+
+#include "base/compat.h"
+#include "base/report.h"
+#include "base/settings.h"
+#include "ops/open_guard.h"
+
+/* What runs, as far as a restricted operation goes: the innermost counts. */
+typedef enum Place
+{
+	PLACE_PLAIN,				/* no command that could keep a value */
+	PLACE_COMMAND,
+	PLACE_MATVIEW_COMMAND,		/* one that fills a materialized view */
+	PLACE_MATVIEW_QUERY			/* and there, the view's own query */
+} Place;
+
+static Place place = PLACE_PLAIN;
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+static ExecutorRun_hook_type prev_executor_run = NULL;
+
+static bool
+may_open_in(Place which)
+{
+	switch (which)
+	{
+		case PLACE_PLAIN:
+			return IsLogicalWorker();
+		case PLACE_MATVIEW_QUERY:
+			return pge_allow_materialized_views;
+		case PLACE_COMMAND:
+		case PLACE_MATVIEW_COMMAND:
+			break;
+	}
+	return false;
+}
+
+void
+pge_open_guard_restricted(void)
+{
+	if (may_open_in(place))
+		return;
+	if (place == PLACE_MATVIEW_QUERY)
+		ereport(ERROR,
+				(errcode(PGE_ERRCODE_GUARD),
+				 errmsg("a value is not opened for a materialized view"),
+				 errdetail("The view would keep it as plaintext."),
+				 errhint("Use a plain view. A superuser can permit it with \"pg_envelope.allow_materialized_views\".")));
+	ereport(ERROR,
+			(errcode(PGE_ERRCODE_GUARD),
+			 errmsg("a value is not opened inside a security-restricted operation"),
+			 errdetail("ANALYZE, an index build or another command that keeps what it computes would store it as plaintext."),
+			 errhint("No index and no statistics object may have an expression that opens sealed values; drop it.")));
+}
+
+/* Commands that only run what the user wrote are no place of their own. */
+static Place
+place_of(const Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_CallStmt:
+		case T_CopyStmt:
+		case T_DoStmt:
+		case T_ExecuteStmt:
+		case T_ExplainStmt:
+		case T_FetchStmt:
+			return place;
+		case T_RefreshMatViewStmt:
+			return PLACE_MATVIEW_COMMAND;
+		case T_CreateTableAsStmt:
+			if (((const CreateTableAsStmt *) statement)->objtype == OBJECT_MATVIEW)
+				return PLACE_MATVIEW_COMMAND;
+			return place;
+		default:
+			return PLACE_COMMAND;
+	}
+}
+
+static void
+process_utility(PlannedStmt *statement, const char *text, bool read_only,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest,
+				QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = prev_process_utility ?
+		prev_process_utility : standard_ProcessUtility;
+	Place		outer = place;
+
+	place = place_of(statement->utilityStmt);
+	PG_TRY();
+	{
+		next(statement, text, read_only, context, params, environment, dest,
+			 completion);
+	}
+	PG_FINALLY();
+	{
+		place = outer;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * The query whose rows go into the view.  (Before 17, CREATE MATERIALIZED VIEW
+ * writes them as CREATE TABLE AS does.)  What the command runs after it, such as
+ * the queries of REFRESH ... CONCURRENTLY, has another destination.
+ */
+static bool
+fills_view(const QueryDesc *query)
+{
+	return place == PLACE_MATVIEW_COMMAND &&
+		(query->dest->mydest == DestTransientRel ||
+		 query->dest->mydest == DestIntoRel);
+}
+
+static void
+run_in(Place inner, PGE_EXECUTOR_RUN_PARAMETERS)
+{
+	ExecutorRun_hook_type next = prev_executor_run ?
+		prev_executor_run : standard_ExecutorRun;
+	Place		outer = place;
+
+	place = inner;
+	PG_TRY();
+	{
+		next(PGE_EXECUTOR_RUN_ARGUMENTS);
+	}
+	PG_FINALLY();
+	{
+		place = outer;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * That a query may open values in a restricted operation is known to this
+ * process alone, so it gets no parallel workers.
+ */
+static void
+executor_run(PGE_EXECUTOR_RUN_PARAMETERS)
+{
+	Place		inner = fills_view(query) ? PLACE_MATVIEW_QUERY : place;
+
+	if (unlikely(InSecurityRestrictedOperation()) && may_open_in(inner))
+		PGE_EXECUTOR_RUN_ALONE;
+	if (likely(inner == place))
+	{
+		if (prev_executor_run)
+			prev_executor_run(PGE_EXECUTOR_RUN_ARGUMENTS);
+		else
+			standard_ExecutorRun(PGE_EXECUTOR_RUN_ARGUMENTS);
+		return;
+	}
+	run_in(inner, PGE_EXECUTOR_RUN_ARGUMENTS);
+}
+
+void
+pge_open_guard_register(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	prev_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = executor_run;
+}

@@ -1,0 +1,147 @@
+/*-------------------------------------------------------------------------
+ *
+ * opener.c
+ *	  Which functions open sealed values.
+ *
+ * By what pg_proc says of a function and not by its name, since a superuser may
+ * rename ours, or make others of the same C symbols.  The body of a function in
+ * another language is looked through: exactly where the server keeps it parsed
+ * (BEGIN ATOMIC), else for our functions' names in its text.  That misses what
+ * the text does not show, and finds a name in a comment.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "ops/opener.h"
+
+/* Both our C symbols and our SQL names begin so. */
+#define OPENER_NAME		"envelope_decrypt"
+
+/* How many functions deep the parsed bodies are followed. */
+#define MAX_DEPTH		8
+
+typedef struct Search
+{
+	int			depth;
+	Oid			found;
+} Search;
+
+static bool is_opener(Oid function, void *search);
+static bool body_opens(HeapTuple row, Search *search);
+
+static bool
+find_opener(Node *node, void *search)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_opener, search))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_opener, search, 0);
+	return expression_tree_walker(node, find_opener, search);
+}
+
+static bool
+is_opener(Oid function, void *context)
+{
+	Search	   *search = context;
+	HeapTuple	row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		opens;
+
+	if (!HeapTupleIsValid(row))
+		return false;			/* dropped meanwhile: the server will say so */
+	opens = body_opens(row, search);
+	ReleaseSysCache(row);
+	if (opens)
+		search->found = function;
+	return opens;
+}
+
+static bool
+text_opens(HeapTuple row, bool symbol)
+{
+	bool		isnull;
+	Datum		source = SysCacheGetAttr(PROCOID, row, Anum_pg_proc_prosrc, &isnull);
+	char	   *words;
+	bool		opens;
+
+	if (isnull)
+		return false;
+	words = TextDatumGetCString(source);
+	opens = symbol ? strncmp(words, OPENER_NAME, strlen(OPENER_NAME)) == 0
+		: strcasestr(words, OPENER_NAME) != NULL;
+	pfree(words);
+	return opens;
+}
+
+static bool
+body_opens(HeapTuple row, Search *search)
+{
+	Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(row);
+	bool		isnull;
+	Datum		body;
+	bool		opens;
+
+	if (proc->prolang == INTERNALlanguageId)
+		return false;
+	if (proc->prolang == ClanguageId)
+		return text_opens(row, true);
+	body = SysCacheGetAttr(PROCOID, row, Anum_pg_proc_prosqlbody, &isnull);
+	if (isnull)
+		return text_opens(row, false);
+	if (search->depth >= MAX_DEPTH)
+		return false;
+	search->depth++;
+	opens = find_opener(stringToNode(TextDatumGetCString(body)), search);
+	search->depth--;
+	return opens;
+}
+
+Oid
+pge_opener_in(Node *expression)
+{
+	Search		search = {0, InvalidOid};
+
+	find_opener(expression, &search);
+	return search.found;
+}
+
+static bool
+find_opener_by_name(Node *node, void *context)
+{
+	Search	   *search = context;
+	FuncCandidateList candidate = NULL;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncCall))
+		candidate = FuncnameGetCandidates(((FuncCall *) node)->funcname, -1, NIL,
+										  false, false, false, true);
+	for (; candidate != NULL; candidate = candidate->next)
+	{
+		if (is_opener(candidate->oid, search))
+			return true;
+	}
+	return raw_expression_tree_walker(node, find_opener_by_name, search);
+}
+
+Oid
+pge_opener_in_raw(Node *expression)
+{
+	Search		search = {0, InvalidOid};
+
+	find_opener_by_name(expression, &search);
+	return search.found;
+}
