@@ -4,8 +4,8 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
-use Digest::SHA qw(hmac_sha256);
 use PgEnvelope::Cluster;
+use PgEnvelope::KeyBytes;
 use Test::More;
 
 # The fallback region can be read, so that we learn what to look for.
@@ -15,57 +15,10 @@ my $s = $node->session;
 $s->query(q{SET client_min_messages = error});
 $s->query(q{SELECT envelope_create_kek('main'), envelope_create_key('x', 'main'), envelope_create_key('g', 'main', 'AES256_GCM')});
 
-# [start, end, shared] of what can be read and written.
-sub mappings
-{
-	my ($pid) = @_;
-	open(my $maps, '<', "/proc/$pid/maps") or die "maps: $!";
-	no warnings 'portable';
-	return map { /^([0-9a-f]+)-([0-9a-f]+) rw.([sp])/ ? [ hex($1), hex($2), $3 eq 's' ] : () } <$maps>;
-}
-
 sub contents
 {
-	my ($pid, $shared) = @_;
-	open(my $mem, '<:raw', "/proc/$pid/mem") or die "mem: $!";
-	my @contents;
-	for my $map (grep { $_->[2] == $shared } mappings($pid))
-	{
-		sysseek($mem, $map->[0], 0);
-		sysread($mem, my $bytes, $map->[1] - $map->[0]);
-		push @contents, $bytes if defined $bytes;
-	}
-	return @contents;
-}
-
-# The check value as format/README specifies it.
-sub check_value
-{
-	my ($dek, $binding) = @_;
-	my $key = hmac_sha256('pg_envelope check v1' . "\x01", hmac_sha256($dek, "\0" x 32));
-	return hmac_sha256($binding, $key);
-}
-
-# In a slot the DEK lies 48 bytes after its check value (src/cache/dek_cache.c).
-# The check value is in shared buffers too, so each place is proven.
-sub find_dek
-{
-	my ($key) = @_;
-	my ($check, $binding) = map { pack('H*', $_) } split /\|/, $s->query(qq{
-		SELECT encode(check_value, 'hex'), '01' || replace(keyring::text, '-', '') ||
-			lpad(to_hex(dek_id), 8, '0') || lpad(to_hex(version), 8, '0') || '01' ||
-			CASE algorithm WHEN 'XAES_256_GCM' THEN '01' ELSE '02' END ||
-			lpad(to_hex(octet_length(key_id)), 4, '0') || encode(key_id::bytea, 'hex')
-		FROM envelope.dek WHERE key_id = '$key'});
-	for my $memory (contents($s->pid, 1))
-	{
-		for (my $at = -1; ($at = index($memory, $check, $at + 1)) >= 0;)
-		{
-			my $dek = substr($memory, $at + 48, 32);
-			return $dek if length($dek) == 32 && check_value($dek, $binding) eq $check;
-		}
-	}
-	return;
+	return grep { defined } map { PgEnvelope::ProcMem::content($s->pid, $_) }
+	  grep { !$_->{shared} } PgEnvelope::ProcMem::mappings($s->pid);
 }
 
 # How many copies.
@@ -73,13 +26,7 @@ sub holds
 {
 	my ($needle) = @_;
 	my $copies = 0;
-	for my $memory (contents($s->pid, 0))
-	{
-		for (my $at = -1; ($at = index($memory, $needle, $at + 1)) >= 0;)
-		{
-			$copies++;
-		}
-	}
+	$copies += PgEnvelope::ProcMem::copies($_, $needle) for contents();
 	return $copies;
 }
 
@@ -87,7 +34,7 @@ sub holds
 sub pieces
 {
 	my ($dek) = @_;
-	my @memory = contents($s->pid, 0);
+	my @memory = contents();
 	return scalar grep { my $piece = substr($dek, $_, 8); grep { index($_, $piece) >= 0 } @memory } 0 .. 24;
 }
 
@@ -103,7 +50,7 @@ my %ciphers = (x => 1, g => 2);
 for my $key ('x', 'g')
 {
 	use_key($key);
-	my $dek = find_dek($key);
+	my ($dek) = PgEnvelope::KeyBytes::dek($node, $key);
 	ok(defined $dek, "$key: the DEK is found in the shared region") or next;
 
 	# A miss brings it from the agent; each round begins with one.
@@ -122,7 +69,7 @@ for my $key ('x', 'g')
 }
 # Inside a transaction, where nothing ends: prewarming, eviction, a flush.
 use_key('x');
-my $dek = find_dek('x');
+my ($dek) = PgEnvelope::KeyBytes::dek($node, 'x');
 $s->query('SELECT envelope_cache_flush()');
 $s->query('BEGIN');
 is($s->query(q{SELECT envelope_prewarm(ARRAY['x'])}), '1', 'prewarmed');

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# Looks for canaries in files: as they are, as hex (either case) and as base64
-# (every alignment, so also in the middle of a longer text).
+# Looks for canaries in files: as they are, as hex, bytea's escape format, base64
+# and UTF-16 (test/perl/PgEnvelope/Canary.pm has the forms).
 # usage: canary_scan.pl CANARIES PATH...
 #
 # CANARIES has one canary a line, of at least 6 bytes.  A PATH that is a folder
@@ -14,68 +14,51 @@ use strict;
 use warnings FATAL => 'all';
 use Fcntl ':mode';
 use File::Find;
-use MIME::Base64;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PgEnvelope::Canary;
 
 my ($list, @paths) = @ARGV;
 die "usage: canary_scan.pl CANARIES PATH...\n" unless @paths;
 
-my (%form, $longest);
-$longest = 0;
-open my $in, '<:raw', $list or die "cannot read $list: $!\n";
-while (my $canary = <$in>)
-{
-	chomp $canary;
-	die "a canary is shorter than 6 bytes\n" if length $canary < 6;
-	add($canary, 'text');
-	add(lc unpack('H*', $canary), 'hex');
-	add(uc unpack('H*', $canary), 'hex');
-	for my $shift (0 .. 2)
-	{
-		# The characters that depend on the canary alone, whatever stands around it.
-		my $text = encode_base64(("\0" x $shift) . $canary, '');
-		my $bits = 8 * ($shift + length $canary);
-		add(substr($text, ($shift == 0 ? 0 : $shift == 1 ? 2 : 3), int($bits / 6) - ($shift == 0 ? 0 : $shift == 1 ? 2 : 3)), 'base64');
-	}
-}
-close $in;
-die "no canaries in $list\n" unless %form;
-
-sub add
-{
-	my ($text, $kind) = @_;
-	$form{$text} = $kind;
-	$longest = length $text if length $text > $longest;
-}
-
-# One alternation: Perl compiles it to a trie.
-my $any = join '|', map { quotemeta } sort keys %form;
-my $pattern = qr/($any)/;
+my $matcher = PgEnvelope::Canary->matcher(read_canaries($list));
 my ($files, $bytes, $hits, $errors) = (0, 0, 0, 0);
+find({ wanted => sub { scan($File::Find::name) }, no_chdir => 1 }, $_) for @paths;
+print "scanned $files files, $bytes bytes, $hits hits\n";
+exit($errors || !$files ? 2 : $hits ? 1 : 0);
+
+sub read_canaries
+{
+	my ($file) = @_;
+	my %canary;
+	open my $in, '<:raw', $file or die "cannot read $file: $!\n";
+	while (my $line = <$in>)
+	{
+		chomp $line;
+		die "a canary is shorter than 6 bytes\n" if length $line < 6;
+		$canary{$.} = $line;
+	}
+	close $in;
+	die "no canaries in $file\n" unless %canary;
+	return %canary;
+}
 
 sub scan
 {
 	my ($path) = @_;
-	my @st = lstat $path or return fail($path);
-	return if !S_ISREG($st[2]);
-	open my $f, '<:raw', $path or return fail($path);
-	my ($tail, %found) = ('');
-	while (1)
-	{
-		my $n = sysread $f, my $chunk, 4 << 20;
-		return fail($path) unless defined $n;
-		last if $n == 0;
-		$bytes += $n;
-		my $text = $tail . $chunk;
-		$found{$1 eq '' ? '' : $form{$1}}++ while $text =~ /$pattern/g;
-		$tail = length $text >= $longest ? substr($text, -($longest - 1)) : $text;
-		# a canary that lies wholly in the tail would be counted twice: once is enough to fail
-	}
+	my @stat = lstat $path or return fail($path);
+	return if !S_ISREG($stat[2]);
+	my $found = $matcher->in_file($path, \$bytes) // return fail($path);
+	my %count;
 	$files++;
-	for my $kind (sort keys %found)
+	for my $what (keys %$found)
 	{
-		print "$path $kind $found{$kind}\n";
-		$hits += $found{$kind};
+		my ($form) = $what =~ /^\d+ (.*?)(?: at \d)?$/;
+		$count{$form} += $found->{$what};
+		$hits += $found->{$what};
 	}
+	print "$path $_ $count{$_}\n" for sort keys %count;
+	return;
 }
 
 sub fail
@@ -83,8 +66,5 @@ sub fail
 	my ($path) = @_;
 	print STDERR "cannot scan $path: $!\n";
 	$errors++;
+	return;
 }
-
-find({ wanted => sub { scan($File::Find::name) }, no_chdir => 1 }, $_) for @paths;
-print "scanned $files files, $bytes bytes, $hits hits\n";
-exit($errors || !$files ? 2 : $hits ? 1 : 0);

@@ -23,14 +23,13 @@ use warnings FATAL => 'all';
 
 use Carp;
 use File::Copy;
-use File::Find;
 use File::Path qw(make_path);
-use MIME::Base64;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC usleep);
 
+use PgEnvelope::Canary;
 use PgEnvelope::ProcMem;
 use PgEnvelope::Session;
 
@@ -307,42 +306,13 @@ sub proc_mem_contains
 	return PgEnvelope::ProcMem::contains($pid, $bytes);
 }
 
-# The forms in which bytes are usually found: as they are, hex, base64 (at each
-# of three offsets, without the ends that depend on neighbours).
-sub forms_of
-{
-	my ($bytes) = @_;
-	my %form = (raw => $bytes, hex => unpack('H*', $bytes), HEX => uc unpack('H*', $bytes));
-	for my $skip (0 .. 2)
-	{
-		my $b64 = encode_base64(("\0" x $skip) . $bytes, '');
-		my $from = (0, 2, 3)[$skip];
-		my $to = int((length($bytes) + $skip) / 3) * 4;
-		$form{"base64 at $skip"} = substr($b64, $from, $to - $from) if $to - $from >= 8;
-	}
-	return \%form;
-}
-
 # Where in data files, WAL and server logs any of the bytes is found, as
 # "file: form"; empty if nowhere.
 sub find_on_disk
 {
 	my ($self, @needles) = @_;
-	my (%pattern, @found);
-	for my $bytes (@needles)
-	{
-		croak 'a needle of under 4 bytes is found anywhere' if length($bytes) < 4;
-		my $forms = forms_of($bytes);
-		$pattern{ $forms->{$_} } = $_ for keys %$forms;
-	}
-	my $any = join '|', map { quotemeta } sort { length $b <=> length $a } keys %pattern;
-	my $regex = qr/($any)/;
-	find({ no_chdir => 1, wanted => sub {
-		return unless -f $_;
-		my $content = slurp_binary($_) // return;
-		push @found, "$_: $pattern{$1}" if $content =~ $regex;
-	} }, $self->data_dir, glob($self->{_logfile_base} . '*'));
-	return @found;
+	my $matcher = PgEnvelope::Canary->matcher(map { ($_ => $needles[$_]) } 0 .. $#needles);
+	return map { s/: \d+ /: /r } $matcher->in_files($self->data_dir, glob($self->{_logfile_base} . '*'));
 }
 
 # undef if it has gone meanwhile.

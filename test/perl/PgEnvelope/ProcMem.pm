@@ -6,7 +6,7 @@ package PgEnvelope::ProcMem;
 use strict;
 use warnings FATAL => 'all';
 
-use Errno qw(EIO EFAULT);
+use Carp;
 
 my $chunk = 4 * 1024 * 1024;
 
@@ -50,6 +50,54 @@ sub range_contains
 		$at += $got;
 	}
 	return $any ? 0 : undef;
+}
+
+# What a process may write to: {start, end, shared, id (the same in every process
+# that shares it), name, flags (VmFlags of proc(5): lo locked, dd not dumped)}.
+# Empty if the kernel refuses us that process.
+sub mappings
+{
+	my ($pid) = @_;
+	open(my $smaps, '<', "/proc/$pid/smaps") or return;
+	my @mappings;
+	while (my $line = <$smaps>)
+	{
+		no warnings 'portable';
+		if (my ($start, $end, $perms, $id, $name) = $line =~ /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ (\S+ \d+)\s*(.*)$/)
+		{
+			push @mappings, { start => hex $start, end => hex $end, perms => $perms, id => $id, name => $name,
+				shared => substr($perms, 3) eq 's', flags => '' };
+		}
+		$mappings[-1]{flags} = $1 if $line =~ /^VmFlags: (.*?)\s*$/;
+	}
+	return grep { $_->{perms} =~ /^rw/ && $_->{name} !~ /^\[v/ } @mappings;
+}
+
+# The bytes of one; undef, with $!, if they cannot be read.
+sub content
+{
+	my ($pid, $mapping) = @_;
+	open(my $mem, '<:raw', "/proc/$pid/mem") or return;
+	my $content = '';
+	for (my $at = $mapping->{start}; $at < $mapping->{end};)
+	{
+		sysseek($mem, $at, 0) // return;
+		my $got = sysread($mem, $content, $mapping->{end} - $at, length $content) or return;
+		$at += $got;
+	}
+	return $content;
+}
+
+# How often the bytes are in a text.
+sub copies
+{
+	my ($text, $bytes) = @_;
+	my $copies = 0;
+	for (my $at = -1; ($at = index($text, $bytes, $at + 1)) >= 0;)
+	{
+		$copies++;
+	}
+	return $copies;
 }
 
 1;
