@@ -10,20 +10,23 @@
  *
  * What a value costs beside the cipher is kept out of its way: ciphers are
  * fetched once per process, contexts are re-keyed with cipher = NULL, and where
- * the key stays only the IV is set anew.
+ * the key stays only the IV is set anew.  A new key, the IV and, to open, the
+ * tag go in with one call, and the nonce is drawn where it will stand.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "crypto/aead_private.h"
-#include "crypto/random.h"
+#include "crypto/random_private.h"
 
 #define AES_BLOCK_LEN	16
 #define XAES_NONCE_LEN	(PGE_XAES_SALT_LEN + PGE_AEAD_IV_LEN)
@@ -42,6 +45,7 @@ typedef struct GcmContext
 struct PgeAead
 {
 	PgeAlgorithm algorithm;
+	PgeNoncePool *nonces;		/* of the thread that made this */
 	EVP_CIPHER_CTX *derive;		/* XAES: AES-256-ECB under the DEK */
 	uint8_t		k1[AES_BLOCK_LEN];	/* XAES: CMAC's first subkey */
 	GcmContext	seal;
@@ -62,11 +66,12 @@ static EVP_CIPHER *ecb_cipher;
 static PgeStatus fetch_ciphers(EVP_CIPHER **gcm, EVP_CIPHER **ecb);
 static PgeStatus set_up_xaes(PgeAead *aead, const PgeSecret *dek, EVP_CIPHER *ecb);
 static PgeStatus set_up_gcm(GcmContext *gcm, EVP_CIPHER *cipher, const uint8_t *key, int enc);
-static PgeStatus key_for_salt(PgeAead *aead, GcmContext *gcm, const uint8_t *salt, int enc);
-static PgeStatus seal_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
-						  PgeBytes plain, uint8_t *out);
-static PgeStatus open_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
-						  PgeBytes sealed, uint8_t *out);
+static PgeStatus begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
+					   const OSSL_PARAM *params);
+static PgeStatus seal_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes plain,
+						  uint8_t *out);
+static PgeStatus open_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes sealed,
+						  uint8_t *out);
 
 /* OpenSSL's queue is per thread and others read it: leave nothing of ours. */
 static PgeStatus
@@ -97,6 +102,7 @@ pge_aead_new(PgeAlgorithm algorithm, const PgeSecret *dek, PgeAead **result)
 		return PGE_OUT_OF_MEMORY;
 	}
 	aead->algorithm = algorithm;
+	aead->nonces = pge_nonce_pool();
 	if (algorithm == PGE_XAES_256_GCM)
 		status = set_up_xaes(aead, dek, ecb);
 	else
@@ -126,19 +132,6 @@ pge_aead_free(PgeAead *aead)
 	OPENSSL_clear_free(aead, sizeof(*aead));
 }
 
-size_t
-pge_aead_overhead(PgeAlgorithm algorithm)
-{
-	switch (algorithm)
-	{
-		case PGE_XAES_256_GCM:
-			return XAES_NONCE_LEN + PGE_AEAD_TAG_LEN;
-		case PGE_AES_256_GCM:
-			return PGE_AEAD_IV_LEN + PGE_AEAD_TAG_LEN;
-	}
-	return 0;
-}
-
 void
 pge_aead_new_salt(PgeAead *aead)
 {
@@ -165,11 +158,28 @@ check_seal_lengths(const PgeAead *aead, PgeBytes associated, PgeBytes plain,
 	return PGE_OK;
 }
 
+/* The nonce stands at the start of the body already; lengths are checked. */
+static PgeStatus
+seal_body(PgeAead *aead, PgeBytes associated, PgeBytes plain, PgeBuffer *body)
+{
+	size_t		sealed_len = plain.len + pge_aead_overhead(aead->algorithm);
+	size_t		nonce_len = pge_aead_overhead(aead->algorithm) - PGE_AEAD_TAG_LEN;
+	PgeStatus	status;
+
+	status = begin(aead, &aead->seal, body->data, 1, NULL);
+	if (status == PGE_OK)
+		status = seal_gcm(aead->seal.evp, associated, plain, body->data + nonce_len);
+	if (status == PGE_OK)
+		body->len = sealed_len;
+	else
+		pge_secret_wipe(body->data, sealed_len);
+	return status;
+}
+
 PgeStatus
 pge_aead_seal_with_nonce(PgeAead *aead, PgeBytes nonce, PgeBytes associated,
 						 PgeBytes plain, PgeBuffer *body)
 {
-	const uint8_t *iv = nonce.data;
 	PgeStatus	status;
 
 	body->len = 0;
@@ -178,20 +188,8 @@ pge_aead_seal_with_nonce(PgeAead *aead, PgeBytes nonce, PgeBytes associated,
 		return status;
 	if (nonce.len + PGE_AEAD_TAG_LEN != pge_aead_overhead(aead->algorithm))
 		return PGE_INVALID;
-	if (aead->algorithm == PGE_XAES_256_GCM)
-	{
-		status = key_for_salt(aead, &aead->seal, nonce.data, 1);
-		if (status != PGE_OK)
-			return status;
-		iv += PGE_XAES_SALT_LEN;
-	}
 	memcpy(body->data, nonce.data, nonce.len);
-	status = seal_gcm(aead->seal.evp, iv, associated, plain, body->data + nonce.len);
-	if (status == PGE_OK)
-		body->len = nonce.len + plain.len + PGE_AEAD_TAG_LEN;
-	else
-		pge_secret_wipe(body->data, nonce.len + plain.len + PGE_AEAD_TAG_LEN);
-	return status;
+	return seal_body(aead, associated, plain, body);
 }
 
 /*
@@ -200,44 +198,39 @@ pge_aead_seal_with_nonce(PgeAead *aead, PgeBytes nonce, PgeBytes associated,
  * derived key with a wide margin.
  */
 static PgeStatus
-draw_nonce(PgeAead *aead, uint8_t *nonce, size_t *len)
+draw_nonce(PgeAead *aead, uint8_t *nonce)
 {
 	PgeStatus	status;
 
 	if (aead->algorithm == PGE_AES_256_GCM)
-	{
-		*len = PGE_AEAD_IV_LEN;
-		return pge_random_nonce(nonce, PGE_AEAD_IV_LEN);
-	}
-	*len = XAES_NONCE_LEN;
+		return pge_nonce_take(aead->nonces, nonce, PGE_AEAD_IV_LEN);
 	if (aead->seal.has_salt && aead->salt_uses < PGE_XAES_SALT_USES)
 	{
 		memcpy(nonce, aead->seal.salt, PGE_XAES_SALT_LEN);
-		status = pge_random_nonce(nonce + PGE_XAES_SALT_LEN, PGE_AEAD_IV_LEN);
+		status = pge_nonce_take(aead->nonces, nonce + PGE_XAES_SALT_LEN,
+								PGE_AEAD_IV_LEN);
 	}
 	else
 	{
 		aead->salt_uses = 0;
-		status = pge_random_nonce(nonce, XAES_NONCE_LEN);
+		status = pge_nonce_take(aead->nonces, nonce, XAES_NONCE_LEN);
 	}
-	if (status == PGE_OK)
-		aead->salt_uses++;
+	aead->salt_uses++;
 	return status;
 }
 
 PgeStatus
 pge_aead_seal(PgeAead *aead, PgeBytes associated, PgeBytes plain, PgeBuffer *body)
 {
-	uint8_t		nonce[XAES_NONCE_LEN];
-	size_t		len;
 	PgeStatus	status;
 
 	body->len = 0;
-	status = draw_nonce(aead, nonce, &len);
+	status = check_seal_lengths(aead, associated, plain, body);
+	if (status == PGE_OK)
+		status = draw_nonce(aead, body->data);
 	if (status != PGE_OK)
 		return status;
-	return pge_aead_seal_with_nonce(aead, pge_bytes(nonce, len), associated,
-									plain, body);
+	return seal_body(aead, associated, plain, body);
 }
 
 PgeStatus
@@ -245,6 +238,8 @@ pge_aead_open(PgeAead *aead, PgeBytes associated, PgeBytes body, PgeBuffer *plai
 {
 	size_t		overhead = pge_aead_overhead(aead->algorithm);
 	size_t		nonce_len = overhead - PGE_AEAD_TAG_LEN;
+	OSSL_PARAM	tag[2] = {OSSL_PARAM_DEFN(OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_PARAM_OCTET_STRING,
+										  NULL, PGE_AEAD_TAG_LEN), OSSL_PARAM_END};
 	PgeStatus	status;
 
 	plain->len = 0;
@@ -253,16 +248,13 @@ pge_aead_open(PgeAead *aead, PgeBytes associated, PgeBytes body, PgeBuffer *plai
 	if (body.len > PGE_AEAD_BODY_MAX || associated.len > PGE_AEAD_BODY_MAX ||
 		plain->capacity < body.len - overhead)
 		return PGE_TOO_LARGE;
-	if (aead->algorithm == PGE_XAES_256_GCM)
-	{
-		status = key_for_salt(aead, &aead->open, body.data, 0);
-		if (status != PGE_OK)
-			return status;
-	}
-	status = open_gcm(aead->open.evp, body.data + nonce_len - PGE_AEAD_IV_LEN,
-					  associated,
-					  pge_bytes(body.data + nonce_len, body.len - nonce_len),
-					  plain->data);
+	/* A parameter that is set is only read. */
+	tag[0].data = (uint8_t *) body.data + body.len - PGE_AEAD_TAG_LEN;
+	status = begin(aead, &aead->open, body.data, 0, tag);
+	if (status == PGE_OK)
+		status = open_gcm(aead->open.evp, associated,
+						  pge_bytes(body.data + nonce_len, body.len - overhead),
+						  plain->data);
 	if (status == PGE_OK)
 		plain->len = body.len - overhead;
 	else
@@ -310,7 +302,7 @@ pge_aead_drop_ciphers(void)
 	pthread_mutex_unlock(&fetch_lock);
 }
 
-/* "gcm" gets a context; with a key it is ready for IVs. */
+/* "gcm" gets a context with its key for good: it is ready for IVs. */
 static PgeStatus
 set_up_gcm(GcmContext *gcm, EVP_CIPHER *cipher, const uint8_t *key, int enc)
 {
@@ -390,48 +382,72 @@ derive_key(PgeAead *aead, const uint8_t *salt, PgeSecret *key)
 	return status;
 }
 
-/* Sees to it that "gcm" holds the key derived for this salt. */
+/* The key derived for this salt, and the IV that follows it, into the context. */
 static PgeStatus
-key_for_salt(PgeAead *aead, GcmContext *gcm, const uint8_t *salt, int enc)
+begin_with_salt(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
+				const OSSL_PARAM *params)
 {
+	EVP_CIPHER *cipher = NULL;	/* set to it once */
+	EVP_CIPHER *ecb;
 	PgeSecret	key;
-	PgeStatus	status;
+	PgeStatus	status = PGE_OK;
 
-	/* A salt is no secret: it stands in the value. */
-	if (gcm->has_salt && memcmp(gcm->salt, salt, PGE_XAES_SALT_LEN) == 0)
-		return PGE_OK;
 	gcm->has_salt = false;
-	status = derive_key(aead, salt, &key);
-	if (status == PGE_OK && gcm->evp == NULL)
+	if (gcm->evp == NULL)
 	{
-		EVP_CIPHER *cipher;
-		EVP_CIPHER *ecb;
-
 		status = fetch_ciphers(&cipher, &ecb);
-		if (status == PGE_OK)
-			status = set_up_gcm(gcm, cipher, NULL, enc);
+		if (status == PGE_OK && (gcm->evp = EVP_CIPHER_CTX_new()) == NULL)
+		{
+			ERR_clear_error();
+			status = PGE_OUT_OF_MEMORY;
+		}
+		if (status != PGE_OK)
+			return status;
 	}
+	status = derive_key(aead, nonce, &key);
 	if (status == PGE_OK &&
-		EVP_CipherInit_ex(gcm->evp, NULL, NULL, key.bytes, NULL, enc) != 1)
+		EVP_CipherInit_ex2(gcm->evp, cipher, key.bytes, nonce + PGE_XAES_SALT_LEN,
+						   enc, params) != 1)
 		status = crypto_failed();
 	pge_secret_wipe(&key, sizeof(key));
 	if (status != PGE_OK)
+	{
+		/* Half set up: the next value starts with a new one. */
+		EVP_CIPHER_CTX_free(gcm->evp);
+		gcm->evp = NULL;
 		return status;
-	memcpy(gcm->salt, salt, PGE_XAES_SALT_LEN);
+	}
+	memcpy(gcm->salt, nonce, PGE_XAES_SALT_LEN);
 	gcm->has_salt = true;
+	return PGE_OK;
+}
+
+/* Key, IV and parameters of one value. */
+static PgeStatus
+begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
+	  const OSSL_PARAM *params)
+{
+	if (aead->algorithm == PGE_XAES_256_GCM)
+	{
+		/* A salt is no secret: it stands in the value. */
+		if (!gcm->has_salt || memcmp(gcm->salt, nonce, PGE_XAES_SALT_LEN) != 0)
+			return begin_with_salt(aead, gcm, nonce, enc, params);
+		nonce += PGE_XAES_SALT_LEN;
+	}
+	if (EVP_CipherInit_ex2(gcm->evp, NULL, NULL, nonce, enc, params) != 1)
+		return crypto_failed();
 	return PGE_OK;
 }
 
 /* Writes plain.len + PGE_AEAD_TAG_LEN bytes; lengths are checked. */
 static PgeStatus
-seal_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
-		 PgeBytes plain, uint8_t *out)
+seal_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes plain, uint8_t *out)
 {
+	OSSL_PARAM	tag[2] = {OSSL_PARAM_DEFN(OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_PARAM_OCTET_STRING,
+										  NULL, PGE_AEAD_TAG_LEN), OSSL_PARAM_END};
 	int			n = 0;
 	int			rest = 0;
 
-	if (EVP_EncryptInit_ex(evp, NULL, NULL, NULL, iv) != 1)
-		return crypto_failed();
 	if (associated.len > 0 &&
 		EVP_EncryptUpdate(evp, NULL, &n, associated.data, (int) associated.len) != 1)
 		return crypto_failed();
@@ -442,38 +458,33 @@ seal_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
 	if (EVP_EncryptFinal_ex(evp, out + n, &rest) != 1 ||
 		(size_t) n + (size_t) rest != plain.len)
 		return crypto_failed();
-	if (EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, PGE_AEAD_TAG_LEN,
-							out + plain.len) != 1)
+	tag[0].data = out + plain.len;
+	if (EVP_CIPHER_CTX_get_params(evp, tag) != 1 ||
+		tag[0].return_size != PGE_AEAD_TAG_LEN)
 		return crypto_failed();
 	return PGE_OK;
 }
 
 /*
- * "sealed" is ciphertext and tag; lengths are checked.  Until the last call has
+ * The context has the tag; lengths are checked.  Until the last call has
  * agreed, what stands in "out" is an attacker's: the caller wipes it.
  */
 static PgeStatus
-open_gcm(EVP_CIPHER_CTX *evp, const uint8_t *iv, PgeBytes associated,
-		 PgeBytes sealed, uint8_t *out)
+open_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes sealed, uint8_t *out)
 {
-	size_t		len = sealed.len - PGE_AEAD_TAG_LEN;
-	uint8_t		tag[PGE_AEAD_TAG_LEN];	/* EVP takes a pointer it may write through */
 	int			n = 0;
 	int			rest = 0;
 
-	memcpy(tag, sealed.data + len, sizeof(tag));
-	if (EVP_DecryptInit_ex(evp, NULL, NULL, NULL, iv) != 1 ||
-		EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_SET_TAG, PGE_AEAD_TAG_LEN, tag) != 1)
-		return crypto_failed();
 	if (associated.len > 0 &&
 		EVP_DecryptUpdate(evp, NULL, &n, associated.data, (int) associated.len) != 1)
 		return crypto_failed();
 	n = 0;
-	if (len > 0 && EVP_DecryptUpdate(evp, out, &n, sealed.data, (int) len) != 1)
+	if (sealed.len > 0 &&
+		EVP_DecryptUpdate(evp, out, &n, sealed.data, (int) sealed.len) != 1)
 		return crypto_failed();
-	if ((size_t) n != len)
+	if ((size_t) n != sealed.len)
 		return crypto_failed();
-	if (EVP_DecryptFinal_ex(evp, tag, &rest) != 1)
+	if (EVP_DecryptFinal_ex(evp, out + n, &rest) != 1)
 	{
 		ERR_clear_error();
 		return PGE_NOT_AUTHENTIC;

@@ -44,7 +44,15 @@ extern PgeStatus pge_aead_new(PgeAlgorithm algorithm, const PgeSecret *dek,
 extern void pge_aead_free(PgeAead *aead);
 
 /* Bytes that sealing adds, header not counted: 40 or 28; 0 for an unknown algorithm. */
-extern size_t pge_aead_overhead(PgeAlgorithm algorithm);
+static inline size_t
+pge_aead_overhead(PgeAlgorithm algorithm)
+{
+	if (algorithm == PGE_XAES_256_GCM)
+		return PGE_XAES_SALT_LEN + PGE_AEAD_IV_LEN + PGE_AEAD_TAG_LEN;
+	if (algorithm == PGE_AES_256_GCM)
+		return PGE_AEAD_IV_LEN + PGE_AEAD_TAG_LEN;
+	return 0;
+}
 
 /*
  * The body's capacity is at least plain.len + overhead; body->len is set.

@@ -6,6 +6,7 @@
  * cipher: one per thread, never used across a fork (a fork handler sees to it;
  * getpid per value would cost as much as the rest of what we add), growing from
  * 64 bytes to 4 KiB, each byte given once and wiped, dropped at transaction end.
+ * Only aead.c takes from it, by random_private.h.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -19,8 +20,7 @@
 
 extern PgeStatus pge_random_bytes(void *out, size_t len);
 
-/* Not for keys. */
-extern PgeStatus pge_random_nonce(uint8_t *out, size_t len);
+/* Wipes this thread's pool of nonces. */
 extern void pge_random_drop_pool(void);
 
 #endif							/* PGE_CRYPTO_RANDOM_H */
