@@ -71,15 +71,16 @@ refuse_malformed(void)
 	pge_report_error(PGE_MALFORMED, "the value is not a sealed value", no_detail);
 }
 
-/* Tells nothing apart but "the bytes cannot be" and "not authentic". */
+/*
+ * The key is known and the caller may use it: from here on nothing that is wrong
+ * with the bytes is told apart.
+ */
 static void refuse_open(PgeStatus status) pg_attribute_noreturn();
 static void
 refuse_open(PgeStatus status)
 {
-	if (status == PGE_NOT_AUTHENTIC)
+	if (status == PGE_NOT_AUTHENTIC || status == PGE_MALFORMED)
 		pge_refuse_not_authentic();
-	if (status == PGE_MALFORMED)
-		refuse_malformed();
 	pge_report_error(status, "could not open the value", no_detail);
 }
 
@@ -101,7 +102,7 @@ open_value(DekRequest *request, PgeBytes sealed)
 
 	overhead = pge_aead_overhead((PgeAlgorithm) ready.algorithm);
 	if (unlikely(body.len < overhead))
-		refuse_malformed();
+		pge_refuse_not_authentic();
 	result = palloc(VARHDRSZ + body.len - overhead);
 	plain.data = (uint8 *) VARDATA(result);
 	plain.len = 0;
