@@ -63,6 +63,10 @@ static pid_t fetch_pid;
 static EVP_CIPHER *gcm_cipher;
 static EVP_CIPHER *ecb_cipher;
 
+#ifdef PGE_TEST_BUILD
+uint64_t	pge_aead_tag_checks;
+#endif
+
 static PgeStatus fetch_ciphers(EVP_CIPHER **gcm, EVP_CIPHER **ecb);
 static PgeStatus set_up_xaes(PgeAead *aead, const PgeSecret *dek, EVP_CIPHER *ecb);
 static PgeStatus set_up_gcm(GcmContext *gcm, EVP_CIPHER *cipher, const uint8_t *key, int enc);
@@ -484,6 +488,9 @@ open_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes sealed, uint8_t *out
 		return crypto_failed();
 	if ((size_t) n != sealed.len)
 		return crypto_failed();
+#ifdef PGE_TEST_BUILD
+	__atomic_fetch_add(&pge_aead_tag_checks, 1, __ATOMIC_RELAXED);
+#endif
 	if (EVP_DecryptFinal_ex(evp, out + n, &rest) != 1)
 	{
 		ERR_clear_error();

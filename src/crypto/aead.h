@@ -75,4 +75,9 @@ extern PgeStatus pge_aead_open(PgeAead *aead, PgeBytes associated,
  */
 extern void pge_aead_new_salt(PgeAead *aead);
 
+#ifdef PGE_TEST_BUILD
+/* Tags that this process has checked: how far did damaged values come? */
+extern uint64_t pge_aead_tag_checks;
+#endif
+
 #endif							/* PGE_CRYPTO_AEAD_H */

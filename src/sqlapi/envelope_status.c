@@ -22,6 +22,7 @@
 #include "cache/secret_region.h"
 #include "cache/use_counter.h"
 #include "client/client.h"
+#include "crypto/aead.h"
 
 PG_FUNCTION_INFO_V1(envelope_status);
 
@@ -88,6 +89,9 @@ put_own_rows(ReturnSetInfo *rsinfo, PgeControl *control)
 	put_pid(rsinfo, "agent_pid", pg_atomic_read_u32(&control->agent_pid));
 	put_row(rsinfo, "agent_state", agent_state(control));
 	put_number(rsinfo, "agent_starts", pg_atomic_read_u64(&control->agent_starts));
+#ifdef PGE_TEST_BUILD
+	put_number(rsinfo, "tag_checks", pge_aead_tag_checks);	/* of this session */
+#endif
 }
 
 static void
