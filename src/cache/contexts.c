@@ -133,46 +133,52 @@ lookup(uint32 dek_id)
 
 	if (count == 0)
 		return NULL;
-	if (last != NULL && last->dek_id == dek_id)
-		return last;
 	entry = contexthash_lookup(table, dek_id);
 	return entry ? entry->context : NULL;
 }
 
-static bool
+static pg_noinline bool
+look_at_clock(Context *context)
+{
+	uint64		now = pge_now_ms();
+
+	pge_dek_cache_touch(&context->ref, now);
+	return now < context->ref.deadline_ms;
+}
+
+static inline bool
 still_stands(Context *context, const uint8 *check_value, uint32 flush)
 {
-	uint64		now;
-
 	/* Check values are no secrets: an early way out tells nobody anything. */
 	if (memcmp(context->check_value, check_value, PGE_CHECK_VALUE_LEN) != 0 ||
 		!pge_dek_cache_ref_valid(&context->ref, flush))
 		return false;
 	if (likely(++context->uses % USES_PER_LOOK != 0))
 		return true;
-	now = pge_now_ms();
-	pge_dek_cache_touch(&context->ref, now);
-	return now < context->ref.deadline_ms;
+	return look_at_clock(context);
+}
+
+static pg_noinline bool
+make_last(uint32 dek_id)
+{
+	Context    *context = lookup(dek_id);
+
+	if (context == NULL)
+		return false;
+	dlist_move_head(&recency, &context->node);
+	last = context;
+	return true;
 }
 
 PgeAead *
 pge_contexts_find(uint32 dek_id, const uint8 *check_value, uint32 flush)
 {
-	Context    *context = lookup(dek_id);
-
-	if (context == NULL)
+	if (unlikely(last == NULL || last->dek_id != dek_id) && !make_last(dek_id))
 		return NULL;
-	if (unlikely(!still_stands(context, check_value, flush)))
-	{
-		free_context(context);
-		return NULL;
-	}
-	if (last != context)
-	{
-		dlist_move_head(&recency, &context->node);
-		last = context;
-	}
-	return context->aead;
+	if (likely(still_stands(last, check_value, flush)))
+		return last->aead;
+	free_context(last);
+	return NULL;
 }
 
 static void

@@ -16,13 +16,7 @@
 #include "cache/control.h"
 #include "cache/secret_region.h"
 
-static PgeControl *control = NULL;
-
-PgeControl *
-pge_control(void)
-{
-	return control;
-}
+PgeControl *pge_shared_control = NULL;
 
 Size
 pge_control_shmem_size(void)
@@ -75,11 +69,11 @@ pge_control_shmem_startup(void)
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	room = ShmemInitStruct("pg_envelope", pge_control_shmem_size(), &found);
-	control = (PgeControl *) TYPEALIGN(PG_CACHE_LINE_SIZE, room);
+	pge_shared_control = (PgeControl *) TYPEALIGN(PG_CACHE_LINE_SIZE, room);
 	if (!found)
 	{
 		pge_secret_region_wipe();
-		initialize(control);
+		initialize(pge_shared_control);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }

@@ -31,8 +31,14 @@ typedef struct PgeControl
 	pg_atomic_uint32 context_holders;	/* backends that hold ready contexts */
 } PgeControl;
 
-/* NULL when not preloaded. */
-extern PgeControl *pge_control(void);
+/* NULL when not preloaded; by pge_control() everywhere. */
+extern PgeControl *pge_shared_control;
+
+static inline PgeControl *
+pge_control(void)
+{
+	return pge_shared_control;
+}
 
 /* Called by pg_envelope.c's hooks. */
 extern Size pge_control_shmem_size(void);

@@ -158,6 +158,7 @@ copy_slot(int i, const DekCacheTag *tag, uint32 flush, uint64 now,
 	if (is_odd(g))
 		return false;			/* as if absent: nobody waits */
 	ref->slot = i;
+	ref->slot_generation = &slot->generation;
 	ref->generation = g;
 	ref->flush = slot->content.flush;
 	ref->deadline_ms = slot->content.deadline_ms;
@@ -193,16 +194,6 @@ pge_dek_cache_get(const DekCacheTag *tag, uint32 flush,
 			return true;
 	}
 	return false;
-}
-
-bool
-pge_dek_cache_ref_valid(const DekCacheRef *ref, uint32 flush)
-{
-	if (ref->flush != flush)
-		return false;
-	if (ref->slot < 0)
-		return pge_now_ms() < ref->deadline_ms;
-	return load_generation(&slots[ref->slot]) == ref->generation;
 }
 
 /* If the slot changes hands meanwhile, another DEK stays a little longer. */
@@ -273,6 +264,7 @@ pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
 	int			i;
 
 	ref->slot = -1;
+	ref->slot_generation = NULL;
 	ref->generation = 0;
 	ref->flush = PGE_EPOCH_FLUSH(w);
 	ref->deadline_ms = deadline_ms;
@@ -296,6 +288,7 @@ pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
 		if (load_epoch() == w)
 		{
 			ref->slot = i;
+			ref->slot_generation = &slots[i].generation;
 			ref->generation = g + 2;
 		}
 		else

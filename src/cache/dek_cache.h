@@ -12,7 +12,10 @@
 
 #include "postgres.h"
 
+#include "port/atomics.h"
+
 #include "base/secret.h"
+#include "cache/control.h"
 
 /* Unchanged by a rewrap, so rotating a KEK empties no cache. */
 typedef struct DekCacheTag
@@ -26,7 +29,8 @@ typedef struct DekCacheTag
 typedef struct DekCacheRef
 {
 	int			slot;
-	uint64		generation;
+	pg_atomic_uint64 *slot_generation;	/* of the slot, now */
+	uint64		generation;		/* of the slot, then */
 	uint32		flush;			/* F its request carried */
 	uint64		deadline_ms;
 } DekCacheRef;
@@ -38,7 +42,19 @@ extern bool pge_dek_cache_get(const DekCacheTag *tag, uint32 flush,
 							  PgeSecret *dek, DekCacheRef *ref);
 
 /* R3: may a context made from ref still be used? */
-extern bool pge_dek_cache_ref_valid(const DekCacheRef *ref, uint32 flush);
+static inline bool
+pge_dek_cache_ref_valid(const DekCacheRef *ref, uint32 flush)
+{
+	uint64		g;
+
+	if (ref->flush != flush)
+		return false;
+	if (unlikely(ref->slot < 0))
+		return pge_now_ms() < ref->deadline_ms;
+	g = pg_atomic_read_u64(ref->slot_generation);
+	pg_read_barrier();			/* acquire */
+	return g == ref->generation;
+}
 
 /* The context made from ref is in use: no idle expiry, a second chance. */
 extern void pge_dek_cache_touch(const DekCacheRef *ref, uint64 now);

@@ -51,6 +51,7 @@ struct PgeAead
 	GcmContext	seal;
 	GcmContext	open;
 	uint32_t	salt_uses;		/* values sealed under seal.salt */
+	OSSL_PARAM	tag[2];			/* "here is the tag", and the end */
 };
 
 /*
@@ -70,11 +71,11 @@ uint64_t	pge_aead_tag_checks;
 static PgeStatus fetch_ciphers(EVP_CIPHER **gcm, EVP_CIPHER **ecb);
 static PgeStatus set_up_xaes(PgeAead *aead, const PgeSecret *dek, EVP_CIPHER *ecb);
 static PgeStatus set_up_gcm(GcmContext *gcm, EVP_CIPHER *cipher, const uint8_t *key, int enc);
-static PgeStatus begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
+static inline PgeStatus begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
 					   const OSSL_PARAM *params);
-static PgeStatus seal_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes plain,
+static inline PgeStatus seal_gcm(PgeAead *aead, PgeBytes associated, PgeBytes plain,
 						  uint8_t *out);
-static PgeStatus open_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes sealed,
+static inline PgeStatus open_gcm(PgeAead *aead, PgeBytes associated, PgeBytes sealed,
 						  uint8_t *out);
 
 /* OpenSSL's queue is per thread and others read it: leave nothing of ours. */
@@ -107,6 +108,9 @@ pge_aead_new(PgeAlgorithm algorithm, const PgeSecret *dek, PgeAead **result)
 	}
 	aead->algorithm = algorithm;
 	aead->nonces = pge_nonce_pool();
+	aead->tag[0] = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG,
+													 NULL, PGE_AEAD_TAG_LEN);
+	aead->tag[1] = OSSL_PARAM_construct_end();
 	if (algorithm == PGE_XAES_256_GCM)
 		status = set_up_xaes(aead, dek, ecb);
 	else
@@ -163,7 +167,7 @@ check_seal_lengths(const PgeAead *aead, PgeBytes associated, PgeBytes plain,
 }
 
 /* The nonce stands at the start of the body already; lengths are checked. */
-static PgeStatus
+static inline __attribute__((always_inline)) PgeStatus
 seal_body(PgeAead *aead, PgeBytes associated, PgeBytes plain, PgeBuffer *body)
 {
 	size_t		sealed_len = plain.len + pge_aead_overhead(aead->algorithm);
@@ -172,7 +176,7 @@ seal_body(PgeAead *aead, PgeBytes associated, PgeBytes plain, PgeBuffer *body)
 
 	status = begin(aead, &aead->seal, body->data, 1, NULL);
 	if (status == PGE_OK)
-		status = seal_gcm(aead->seal.evp, associated, plain, body->data + nonce_len);
+		status = seal_gcm(aead, associated, plain, body->data + nonce_len);
 	if (status == PGE_OK)
 		body->len = sealed_len;
 	else
@@ -242,8 +246,6 @@ pge_aead_open(PgeAead *aead, PgeBytes associated, PgeBytes body, PgeBuffer *plai
 {
 	size_t		overhead = pge_aead_overhead(aead->algorithm);
 	size_t		nonce_len = overhead - PGE_AEAD_TAG_LEN;
-	OSSL_PARAM	tag[2] = {OSSL_PARAM_DEFN(OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_PARAM_OCTET_STRING,
-										  NULL, PGE_AEAD_TAG_LEN), OSSL_PARAM_END};
 	PgeStatus	status;
 
 	plain->len = 0;
@@ -253,10 +255,10 @@ pge_aead_open(PgeAead *aead, PgeBytes associated, PgeBytes body, PgeBuffer *plai
 		plain->capacity < body.len - overhead)
 		return PGE_TOO_LARGE;
 	/* A parameter that is set is only read. */
-	tag[0].data = (uint8_t *) body.data + body.len - PGE_AEAD_TAG_LEN;
-	status = begin(aead, &aead->open, body.data, 0, tag);
+	aead->tag[0].data = (uint8_t *) body.data + body.len - PGE_AEAD_TAG_LEN;
+	status = begin(aead, &aead->open, body.data, 0, aead->tag);
 	if (status == PGE_OK)
-		status = open_gcm(aead->open.evp, associated,
+		status = open_gcm(aead, associated,
 						  pge_bytes(body.data + nonce_len, body.len - overhead),
 						  plain->data);
 	if (status == PGE_OK)
@@ -387,7 +389,7 @@ derive_key(PgeAead *aead, const uint8_t *salt, PgeSecret *key)
 }
 
 /* The key derived for this salt, and the IV that follows it, into the context. */
-static PgeStatus
+static __attribute__((noinline)) PgeStatus
 begin_with_salt(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
 				const OSSL_PARAM *params)
 {
@@ -427,7 +429,7 @@ begin_with_salt(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
 }
 
 /* Key, IV and parameters of one value. */
-static PgeStatus
+static inline PgeStatus
 begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
 	  const OSSL_PARAM *params)
 {
@@ -444,11 +446,10 @@ begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
 }
 
 /* Writes plain.len + PGE_AEAD_TAG_LEN bytes; lengths are checked. */
-static PgeStatus
-seal_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes plain, uint8_t *out)
+static inline PgeStatus
+seal_gcm(PgeAead *aead, PgeBytes associated, PgeBytes plain, uint8_t *out)
 {
-	OSSL_PARAM	tag[2] = {OSSL_PARAM_DEFN(OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_PARAM_OCTET_STRING,
-										  NULL, PGE_AEAD_TAG_LEN), OSSL_PARAM_END};
+	EVP_CIPHER_CTX *evp = aead->seal.evp;
 	int			n = 0;
 	int			rest = 0;
 
@@ -462,9 +463,10 @@ seal_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes plain, uint8_t *out)
 	if (EVP_EncryptFinal_ex(evp, out + n, &rest) != 1 ||
 		(size_t) n + (size_t) rest != plain.len)
 		return crypto_failed();
-	tag[0].data = out + plain.len;
-	if (EVP_CIPHER_CTX_get_params(evp, tag) != 1 ||
-		tag[0].return_size != PGE_AEAD_TAG_LEN)
+	aead->tag[0].data = out + plain.len;
+	aead->tag[0].return_size = OSSL_PARAM_UNMODIFIED;
+	if (EVP_CIPHER_CTX_get_params(evp, aead->tag) != 1 ||
+		aead->tag[0].return_size != PGE_AEAD_TAG_LEN)
 		return crypto_failed();
 	return PGE_OK;
 }
@@ -473,9 +475,10 @@ seal_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes plain, uint8_t *out)
  * The context has the tag; lengths are checked.  Until the last call has
  * agreed, what stands in "out" is an attacker's: the caller wipes it.
  */
-static PgeStatus
-open_gcm(EVP_CIPHER_CTX *evp, PgeBytes associated, PgeBytes sealed, uint8_t *out)
+static inline PgeStatus
+open_gcm(PgeAead *aead, PgeBytes associated, PgeBytes sealed, uint8_t *out)
 {
+	EVP_CIPHER_CTX *evp = aead->open.evp;
 	int			n = 0;
 	int			rest = 0;
 

@@ -178,17 +178,14 @@ keep(KeyringMemo *old)
 	return row;
 }
 
-const KeyringMemo *
-pge_memo_dek(uint32 dek_id, Oid user, uint64 w, uint32 need)
+static pg_noinline const KeyringMemo *
+find_dek(uint32 dek_id, Oid user, uint64 w, uint32 need)
 {
 	DekName		name = {dek_id, user};
 	DekEntry   *entry;
 	KeyringMemo *row;
 	bool		found;
 
-	if (likely(last_dek != NULL && last_dek->dek.dek_id == dek_id &&
-			   last_dek->user == user && still_counts(last_dek, w, need)))
-		return last_dek;
 	make_tables();
 	entry = dekmemo_lookup(deks, name);
 	if (entry != NULL && still_counts(entry->row, w, need))
@@ -208,16 +205,17 @@ pge_memo_dek(uint32 dek_id, Oid user, uint64 w, uint32 need)
 	return last_dek = row;
 }
 
-static bool
-is_last_active(const char *key_id, int len, Oid user)
+const KeyringMemo *
+pge_memo_dek(uint32 dek_id, Oid user, uint64 w, uint32 need)
 {
-	return last_active != NULL && last_active->user == user &&
-		last_active->key_id_len == len &&
-		memcmp(last_active->dek.key_id, key_id, len) == 0;
+	if (likely(last_dek != NULL && last_dek->dek.dek_id == dek_id &&
+			   last_dek->user == user && still_counts(last_dek, w, need)))
+		return last_dek;
+	return find_dek(dek_id, user, w, need);
 }
 
-const KeyringMemo *
-pge_memo_active(const char *key_id, int len, Oid user, uint64 w, uint32 need)
+static pg_noinline const KeyringMemo *
+find_active(const char *key_id, int len, Oid user, uint64 w, uint32 need)
 {
 	KeyName		name = {key_id, (uint32) len, user};
 	char		terminated[PGE_KEY_ID_MAX + 1];
@@ -225,9 +223,6 @@ pge_memo_active(const char *key_id, int len, Oid user, uint64 w, uint32 need)
 	KeyringMemo *row;
 	bool		found;
 
-	if (likely(is_last_active(key_id, len, user) &&
-			   still_counts(last_active, w, need)))
-		return last_active;
 	if (len > PGE_KEY_ID_MAX)
 		return NULL;			/* no key has such a name */
 	make_tables();
@@ -253,27 +248,29 @@ pge_memo_active(const char *key_id, int len, Oid user, uint64 w, uint32 need)
 	return last_active = row;
 }
 
+const KeyringMemo *
+pge_memo_active(const char *key_id, int len, Oid user, uint64 w, uint32 need)
+{
+	if (likely(last_active != NULL && last_active->user == user &&
+			   still_counts(last_active, w, need) &&
+			   last_active->key_id_len == len &&
+			   memcmp(last_active->dek.key_id, key_id, len) == 0))
+		return last_active;
+	return find_active(key_id, len, user, w, need);
+}
+
 void
 pge_memo_forget(void)
 {
 	heard++;
 }
 
-/*
- * "First value of a statement" is told by the call site: a statement's executor
- * makes its own FmgrInfo, also when a prepared plan runs again in an open
- * transaction, which takes no new lock and so hears nothing.  Where a call site
- * outlives a statement (a cursor, an expression of PL/pgSQL) the client's next
- * message has another start time.
- */
 void
-pge_memo_hear(FmgrInfo *site)
+pge_memo_hear_first(FmgrInfo *site)
 {
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 	TimestampTz *statement = site ? site->fn_extra : NULL;
 
-	if (likely(statement != NULL && *statement == now))
-		return;
 	if (statement == NULL && site != NULL)
 		site->fn_extra = statement =
 			MemoryContextAlloc(site->fn_mcxt, sizeof(TimestampTz));

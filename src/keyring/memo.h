@@ -17,6 +17,7 @@
 
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 
 #include "keyring/keyring.h"
@@ -48,8 +49,22 @@ extern const KeyringMemo *pge_memo_active(const char *key_id, int key_id_len,
 /*
  * Listens to invalidations if this is the first value of a statement at this
  * call site.
+ *
+ * "First value of a statement" is told by the call site: a statement's executor
+ * makes its own FmgrInfo, also when a prepared plan runs again in an open
+ * transaction, which takes no new lock and so hears nothing.  Where a call site
+ * outlives a statement (a cursor, an expression of PL/pgSQL) the client's next
+ * message has another start time.
  */
-extern void pge_memo_hear(FmgrInfo *site);
+extern void pge_memo_hear_first(FmgrInfo *site);
+
+static inline void
+pge_memo_hear(FmgrInfo *site)
+{
+	if (unlikely(site == NULL || site->fn_extra == NULL ||
+				 *(TimestampTz *) site->fn_extra != GetCurrentStatementStartTimestamp()))
+		pge_memo_hear_first(site);
+}
 
 /* Aborts, also of subtransactions, of a transaction that changed our tables. */
 extern void pge_memo_forget(void);

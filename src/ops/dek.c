@@ -24,6 +24,14 @@
 /* R6: so often a purge under way sends a miss back to the start. */
 #define PURGE_TRIES		3
 
+static void refuse_without_memory(void) pg_attribute_noreturn();
+static void
+refuse_without_memory(void)
+{
+	pge_require_preloaded();
+	elog(ERROR, "pg_envelope has no shared memory");
+}
+
 uint64
 pge_dek_load_epoch(void)
 {
@@ -31,10 +39,7 @@ pge_dek_load_epoch(void)
 	uint64		w;
 
 	if (unlikely(control == NULL))
-	{
-		pge_require_preloaded();
-		elog(ERROR, "pg_envelope has no shared memory");
-	}
+		refuse_without_memory();
 	w = pg_atomic_read_u64(&control->epoch);
 	pg_read_barrier();			/* acquire */
 	return w;
@@ -44,7 +49,7 @@ pge_dek_load_epoch(void)
  * Is the key of this header the one that the caller named?  The header is the
  * writer's word: bytes of another tenant must not open under the caller's key.
  */
-static bool
+static inline bool
 is_named_key(const DekRequest *request, const KeyringMemo *memo)
 {
 	return request->key_id.data == NULL ||
@@ -53,7 +58,7 @@ is_named_key(const DekRequest *request, const KeyringMemo *memo)
 }
 
 /* Everything is well: one look per fact, nothing else, for the fast path. */
-static bool
+static inline bool
 is_granted(const DekRequest *request, const KeyringMemo *memo)
 {
 	return (memo->rights & request->need) == request->need &&
@@ -64,8 +69,8 @@ is_granted(const DekRequest *request, const KeyringMemo *memo)
 }
 
 /* R2 */
-const KeyringMemo *
-pge_dek_decide(const DekRequest *request, uint64 w)
+static inline const KeyringMemo *
+decide(const DekRequest *request, uint64 w)
 {
 	Oid			user = GetUserId(); /* may change between two values */
 	const KeyringMemo *memo;
@@ -79,6 +84,12 @@ pge_dek_decide(const DekRequest *request, uint64 w)
 	if (unlikely(memo == NULL || !is_granted(request, memo)))
 		pge_refuse(request, memo, user);
 	return memo;
+}
+
+const KeyringMemo *
+pge_dek_decide(const DekRequest *request, uint64 w)
+{
+	return decide(request, w);
 }
 
 /* What a miss holds while it may still have to start over. */
@@ -164,6 +175,7 @@ publish(Miss *miss, uint32 flush, uint64 deadline_ms, bool keep, DekCacheRef *re
 	DekCacheTag tag = pge_dek_tag(&miss->row);
 
 	ref->slot = -1;
+	ref->slot_generation = NULL;
 	ref->generation = 0;
 	ref->flush = flush;			/* not kept: R3 will not take it again */
 	ref->deadline_ms = deadline_ms;
@@ -232,7 +244,7 @@ void
 pge_dek_ready(const DekRequest *request, DekReady *ready)
 {
 	uint64		w = pge_dek_load_epoch();	/* R1 */
-	const KeyringMemo *memo = pge_dek_decide(request, w);	/* R2 */
+	const KeyringMemo *memo = decide(request, w);	/* R2 */
 
 	ready->aead = pge_contexts_find(memo->dek.dek_id, memo->dek.check_value,
 									PGE_EPOCH_FLUSH(w));	/* R3 */

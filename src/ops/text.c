@@ -43,16 +43,48 @@ refuse_not_text(void)
 			 errhint("Open its bytes with envelope_decrypt_bytea.")));
 }
 
-/* Every server encoding writes these bytes as UTF-8 does; NUL is no text. */
+#define HIGH_BITS	UINT64CONST(0x8080808080808080)
+#define LOW_BITS	UINT64CONST(0x7f7f7f7f7f7f7f7f)
+
+#define BLOCK_WORDS	16
+
+/*
+ * High bits set where eight bytes are not all of 01 to 7f.  Adding 7f sets the
+ * high bit of every byte but 00; a byte that carries into the next one has its
+ * own high bit set already.
+ */
+static inline uint64
+not_ascii(const char *at)
+{
+	uint64		word;
+
+	memcpy(&word, at, sizeof(word));
+	return word | ~(word + LOW_BITS);
+}
+
+/*
+ * Every server encoding writes these bytes as UTF-8 does; NUL is no text.  The
+ * blocks have no way out inside, so that the compiler takes them several words
+ * at a time.
+ */
 static bool
 is_plain_ascii(const char *text, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
+	const size_t word = sizeof(uint64);
+	const char *end = text + len;
+	uint64		bad = 0;
+
+	while (end - text >= (ptrdiff_t) (BLOCK_WORDS * word) && !(bad & HIGH_BITS))
 	{
-		if (IS_HIGHBIT_SET(text[i]) || text[i] == '\0')
-			return false;
+		for (int i = 0; i < BLOCK_WORDS; i++)
+			bad |= not_ascii(text + i * word);
+		text += BLOCK_WORDS * word;
 	}
-	return true;
+	for (; end - text >= (ptrdiff_t) word; text += word)
+		bad |= not_ascii(text);
+	for (; text < end; text++)
+		bad |= (*text > 0) ? 0 : HIGH_BITS;
+	return (bad & HIGH_BITS) == 0;
 }
 
 /* What each chunk's output needs, and so what the whole needs at most. */
@@ -94,7 +126,7 @@ convert(const char *from, size_t len, int source, int target,
 }
 
 PgeBytes
-pge_text_to_utf8(const text *value, TextRole role, void **copy)
+pge_text_convert_to_utf8(const text *value, TextRole role, void **copy)
 {
 	const char *bytes = VARDATA_ANY(value);
 	size_t		len = VARSIZE_ANY_EXHDR(value);
@@ -102,7 +134,7 @@ pge_text_to_utf8(const text *value, TextRole role, void **copy)
 	size_t		utf8_len;
 
 	*copy = NULL;
-	if (encoding == PG_UTF8 || is_plain_ascii(bytes, len))
+	if (is_plain_ascii(bytes, len))
 		return pge_bytes(bytes, len);
 	if (encoding == PG_SQL_ASCII)
 	{
@@ -141,10 +173,11 @@ pge_text_from_utf8(text *utf8)
 	int			encoding = GetDatabaseEncoding();
 	text	   *converted;
 
+	if (likely(is_plain_ascii(bytes, len)))
+		return utf8;
 	if (!pg_verify_mbstr(PG_UTF8, bytes, (int) len, true))
 		refuse_not_text();
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII ||
-		is_plain_ascii(bytes, len))
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
 		return utf8;
 	converted = text_in_encoding(bytes, len, encoding);
 	pge_secret_wipe(bytes, len);

@@ -11,6 +11,8 @@
 
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
+
 #include "base/bytes.h"
 
 typedef enum TextRole
@@ -19,11 +21,22 @@ typedef enum TextRole
 	PGE_TEXT_ASSOCIATED_DATA
 } TextRole;
 
+/* In a database of another encoding than UTF-8. */
+extern PgeBytes pge_text_convert_to_utf8(const text *value, TextRole role,
+										 void **copy);
+
 /*
  * The UTF-8 form of a text of this database.  *copy is NULL when the span
  * points into the text, else the palloc'd room that it points into.
  */
-extern PgeBytes pge_text_to_utf8(const text *value, TextRole role, void **copy);
+static inline PgeBytes
+pge_text_to_utf8(const text *value, TextRole role, void **copy)
+{
+	if (unlikely(GetDatabaseEncoding() != PG_UTF8))
+		return pge_text_convert_to_utf8(value, role, copy);
+	*copy = NULL;
+	return pge_bytes(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+}
 
 /*
  * An opened value as text of this database; takes the palloc'd varlena over

@@ -43,7 +43,7 @@ open_argument(FunctionCallInfo fcinfo)
 
 	require_key_id(fcinfo);
 	pge_value_request(fcinfo, &request);
-	sealed = PG_GETARG_BYTEA_PP(0);
+	sealed = pge_packed_argument(fcinfo, 0);
 	plain = pge_open(&request, pge_bytes(VARDATA_ANY(sealed),
 										 VARSIZE_ANY_EXHDR(sealed)));
 	PG_FREE_IF_COPY(sealed, 0);

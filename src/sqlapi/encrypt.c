@@ -31,7 +31,7 @@ envelope_encrypt_text(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	pge_value_request(fcinfo, &request);
-	value = PG_GETARG_TEXT_PP(0);
+	value = pge_packed_argument(fcinfo, 0);
 	plain = pge_text_to_utf8(value, PGE_TEXT_VALUE, &copy);
 	sealed = pge_seal(&request, plain);
 	if (unlikely(copy != NULL))
@@ -53,7 +53,7 @@ envelope_encrypt_bytea(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	pge_value_request(fcinfo, &request);
-	value = PG_GETARG_BYTEA_PP(0);
+	value = pge_packed_argument(fcinfo, 0);
 	sealed = pge_seal(&request, pge_bytes(VARDATA_ANY(value),
 										  VARSIZE_ANY_EXHDR(value)));
 	PG_FREE_IF_COPY(value, 0);
@@ -70,7 +70,7 @@ envelope_reencrypt(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	pge_value_request(fcinfo, &request);
-	value = PG_GETARG_BYTEA_PP(0);
+	value = pge_packed_argument(fcinfo, 0);
 	sealed = pge_reencrypt(&request, pge_bytes(VARDATA_ANY(value),
 											   VARSIZE_ANY_EXHDR(value)));
 	if (sealed == NULL)

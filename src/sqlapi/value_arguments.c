@@ -29,7 +29,7 @@ key_id_argument(FunctionCallInfo fcinfo)
 
 	if (unlikely(PG_ARGISNULL(1)))
 		refuse_null("key_id", "A value is sealed under a key; say which.");
-	key_id = PG_GETARG_TEXT_PP(1);
+	key_id = pge_packed_argument(fcinfo, 1);
 	return pge_bytes(VARDATA_ANY(key_id), VARSIZE_ANY_EXHDR(key_id));
 }
 
@@ -41,7 +41,7 @@ associated_argument(FunctionCallInfo fcinfo)
 	if (unlikely(PG_ARGISNULL(2)))
 		refuse_null("associated_data",
 					"A NULL would bind nothing; pass a text, or leave the argument out.");
-	return pge_text_to_utf8(PG_GETARG_TEXT_PP(2), PGE_TEXT_ASSOCIATED_DATA, &copy);
+	return pge_text_to_utf8(pge_packed_argument(fcinfo, 2), PGE_TEXT_ASSOCIATED_DATA, &copy);
 }
 
 void

@@ -16,7 +16,19 @@
 
 #include "fmgr.h"
 
+#include "base/compat.h"
 #include "ops/dek.h"
+
+/* As PG_DETOAST_DATUM_PACKED, without a call for what is plain already. */
+static inline void *
+pge_packed_argument(FunctionCallInfo fcinfo, int n)
+{
+	struct varlena *value = (struct varlena *) DatumGetPointer(fcinfo->args[n].value);
+
+	if (unlikely(VARATT_IS_COMPRESSED(value) || VARATT_IS_EXTERNAL(value)))
+		return pg_detoast_datum_packed(value);
+	return value;
+}
 
 /* After the NULL check of argument 0: hears invalidations, reads the rest. */
 extern void pge_value_request(FunctionCallInfo fcinfo, DekRequest *request);

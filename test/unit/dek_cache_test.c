@@ -55,11 +55,7 @@ volatile uint32 InterruptHoldoffCount;
 int			pge_cache_idle;
 int			pge_cache_size = SLOTS_MAX;
 
-PgeControl *
-pge_control(void)
-{
-	return &shared->control;
-}
+PgeControl *pge_shared_control;
 
 uint64
 pge_now_ms(void)
@@ -399,6 +395,7 @@ main(void)
 				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return 2;
+	pge_shared_control = &shared->control;
 	pg_atomic_write_u64(&shared->now, 1000000);
 	test_torn();
 	test_find();
