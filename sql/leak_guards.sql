@@ -46,7 +46,7 @@ DROP TABLE lg_like;
 CREATE FUNCTION lg_hidden(v bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE opened text;
 BEGIN
-	EXECUTE format('SELECT envelope_%s($1, ''lg'')', 'decrypt') USING v INTO opened;
+	EXECUTE format('SELECT public.envelope_%s($1, ''lg'')', 'decrypt') USING v INTO opened;
 	RETURN opened;
 END $$;
 CREATE INDEX ON lg (lg_hidden(sealed));
@@ -90,7 +90,7 @@ CREATE INDEX lg_view_hidden ON lg_view (lg_hidden(sealed));
 REFRESH MATERIALIZED VIEW lg_view;
 DROP INDEX lg_view_hidden;
 CREATE STATISTICS lg_stat ON (lg_hidden(sealed)) FROM lg;
-CREATE FUNCTION lg_analyze() RETURNS text LANGUAGE plpgsql AS $$BEGIN ANALYZE lg; RETURN 'done'; END$$;
+CREATE FUNCTION lg_analyze() RETURNS text LANGUAGE plpgsql AS $$BEGIN ANALYZE public.lg; RETURN 'done'; END$$;
 CREATE MATERIALIZED VIEW lg_view3 AS SELECT lg_analyze();
 DROP STATISTICS lg_stat;
 RESET pg_envelope.allow_materialized_views;
