@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,13 +32,16 @@ typedef struct Options
 	bool		force;
 	bool		help;
 	const char *verb;
-	const char *operand;
+	const char *operand;		/* the first, NULL: none */
+	char	  **operands;
+	int			noperands;
 } Options;
 
 typedef struct Verb
 {
 	const char *name;
-	bool		operand;		/* takes one */
+	int			min_operands;
+	int			max_operands;
 	const char *options;		/* letters of the options that it takes */
 	int			(*run) (const Options *options, KeyringStore *store);
 } Verb;
@@ -58,12 +62,12 @@ static int	restore_keyring(const Options *options, KeyringStore *store);
 static int	change_passphrase(const Options *options, KeyringStore *store);
 
 static const Verb verbs[] = {
-	{"list", false, "", list_keyring},
-	{"create", false, "t", create_keyring},
-	{"check", false, "", check_keyring},
-	{"backup", true, "", backup_keyring},
-	{"restore", true, "f", restore_keyring},
-	{"passwd", false, "np", change_passphrase},
+	{"list", 0, 0, "", list_keyring},
+	{"create", 0, 0, "t", create_keyring},
+	{"check", 0, INT_MAX, "", check_keyring},
+	{"backup", 1, 1, "", backup_keyring},
+	{"restore", 1, 1, "f", restore_keyring},
+	{"passwd", 0, 0, "np", change_passphrase},
 };
 
 static const struct option long_options[] = {
@@ -83,7 +87,8 @@ static const char usage_text[] =
 "  list                 name every KEK and version (never key bytes)\n"
 "  create [--test]      make an empty keyring; never over another file.\n"
 "                       --test marks it as one that tests may fill and lose\n"
-"  check                verify directory, file, passphrase and every entry\n"
+"  check [KEK]...       verify directory, file, passphrase and every entry, and\n"
+"                       that each KEK is there, named as envelope.kek's uri does\n"
 "  backup FILE          copy the verified keyring to FILE, which must not exist\n"
 "  restore FILE [--force]\n"
 "                       put a backup in place; refused while the keyring holds\n"
@@ -112,6 +117,7 @@ static int	fail(const char *what, PgeStatus status, const char *detail);
 static void warn_if_plain(const Keyring *keyring, const char *path);
 static void print_entry(const KeyringEntry *entry);
 static unsigned count_keks(const Keyring *keyring);
+static bool has_kek(const Keyring *keyring, const char *uri);
 static PgeStatus apply_test_flag(Keyring *keyring, void *arg, char *detail);
 static PgeStatus apply_restore(Keyring *keyring, void *arg, char *detail);
 static PgeStatus apply_passphrase(Keyring *keyring, void *arg, char *detail);
@@ -170,12 +176,9 @@ parse_options(int argc, char **argv, Options *options, char *given)
 			return false;		/* getopt has said what */
 	}
 	options->verb = optind < argc ? argv[optind++] : NULL;
-	options->operand = optind < argc ? argv[optind++] : NULL;
-	if (optind < argc)
-	{
-		usage_error("too many arguments");
-		return false;
-	}
+	options->operand = optind < argc ? argv[optind] : NULL;
+	options->operands = argv + optind;
+	options->noperands = argc - optind;
 	return true;
 }
 
@@ -188,8 +191,10 @@ find_verb(const Options *options, const char *given)
 
 		if (strcmp(verb->name, options->verb) != 0)
 			continue;
-		if (verb->operand != (options->operand != NULL))
-			usage_error(verb->operand ? "this command needs a file" : "too many arguments");
+		if (options->noperands < verb->min_operands)
+			usage_error("this command needs a file");
+		else if (options->noperands > verb->max_operands)
+			usage_error("too many arguments");
 		else if (strspn(given, verb->options) != strlen(given))
 			usage_error("this command does not take that option");
 		else
@@ -317,6 +322,7 @@ check_keyring(const Options *options, KeyringStore *store)
 {
 	char		detail[KMS_DETAIL_LEN] = "";
 	Keyring		keyring;
+	int			missing = 0;
 	PgeStatus	status = pge_keyring_store_load(store, NULL, &keyring, NULL, detail);
 
 	if (status != PGE_OK)
@@ -327,12 +333,30 @@ check_keyring(const Options *options, KeyringStore *store)
 	printf("serial: %" PRIu64 "\n", keyring.header.serial);
 	printf("KEKs: %u\n", count_keks(&keyring));
 	printf("versions: %" PRIu32 "\n", keyring.header.count);
-	printf("ok\n");
+	for (int i = 0; i < options->noperands; i++)
+		missing += !has_kek(&keyring, options->operands[i]);
+	if (missing == 0)
+		printf("ok\n");
 	warn_if_plain(&keyring, pge_keyring_store_path(store));
 	if (keyring.header.protection == KEYRING_PLAIN && options->passphrase_command != NULL)
 		fprintf(stderr, "WARNING: the passphrase command is not used; \"pg_envelope_agent keyring passwd\" puts the keyring under a passphrase.\n");
 	pge_keyring_wipe(&keyring);
-	return COMMAND_OK;
+	return missing == 0 ? COMMAND_OK : COMMAND_FAILED;
+}
+
+/* A copy from before a KEK was made is whole, and useless for what that KEK wrapped. */
+static bool
+has_kek(const Keyring *keyring, const char *uri)
+{
+	uint8_t		uuid[PGE_UUID_LEN];
+
+	if (pge_keyring_parse_uri(pge_bytes(uri, strlen(uri)), uuid) != PGE_OK)
+		fprintf(stderr, "pg_envelope_agent: \"%s\" is no KEK of a local keyring: \"local:\" and a UUID in lower case\n", uri);
+	else if (pge_keyring_newest(keyring, uuid) == NULL)
+		fprintf(stderr, "pg_envelope_agent: KEK \"%s\" is not in the keyring: put a copy that holds it in place with \"pg_envelope_agent keyring restore\"\n", uri);
+	else
+		return true;
+	return false;
 }
 
 static unsigned
