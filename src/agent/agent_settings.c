@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@
 
 static bool is_named(PgeBytes name, const char *wanted);
 static bool copy_text(PgeBytes value, char *out, size_t size);
-static bool copy_concurrency(PgeBytes value, int *out);
+static bool copy_number(PgeBytes value, int max, int *out);
 
 PgeStatus
 pge_agent_settings_read(const PgeFrame *frame, AgentSettings *settings,
@@ -37,7 +38,9 @@ pge_agent_settings_read(const PgeFrame *frame, AgentSettings *settings,
 			fits = copy_text(value, settings->passphrase_command,
 							 sizeof(settings->passphrase_command));
 		else if (is_named(name, "kms_concurrency"))
-			fits = copy_concurrency(value, &settings->kms_concurrency);
+			fits = copy_number(value, JOBS_CONCURRENCY_MAX, &settings->kms_concurrency);
+		else if (is_named(name, "kms_timeout_ms"))
+			fits = copy_number(value, INT_MAX, &settings->kms_timeout_ms);
 		if (!fits)
 		{
 			*what = "a value is out of its bounds";
@@ -53,6 +56,7 @@ pge_agent_settings_kms(const AgentSettings *settings)
 	KmsConfig	config = {
 		.keyring_file = settings->keyring_file,
 		.keyring_passphrase_command = settings->passphrase_command,
+		.timeout_ms = settings->kms_timeout_ms,
 	};
 
 	return config;
@@ -76,12 +80,13 @@ copy_text(PgeBytes value, char *out, size_t size)
 	return true;
 }
 
+/* 1 to "max". */
 static bool
-copy_concurrency(PgeBytes value, int *out)
+copy_number(PgeBytes value, int max, int *out)
 {
-	int			number = 0;
+	int64_t		number = 0;
 
-	if (value.len == 0 || value.len > 4)
+	if (value.len == 0 || value.len > 10)
 		return false;
 	for (size_t i = 0; i < value.len; i++)
 	{
@@ -89,6 +94,6 @@ copy_concurrency(PgeBytes value, int *out)
 			return false;
 		number = number * 10 + (value.data[i] - '0');
 	}
-	*out = number;
-	return number >= 1 && number <= JOBS_CONCURRENCY_MAX;
+	*out = (int) number;
+	return number >= 1 && number <= max;
 }

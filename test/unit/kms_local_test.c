@@ -54,7 +54,7 @@ run_shell(const char *format, const char *a, const char *b)
 static void
 open_session(const char *command)
 {
-	KmsConfig	config = {file, command};
+	KmsConfig	config = {file, command, 0};
 
 	if (session != NULL)
 		provider()->close(session);
@@ -389,10 +389,10 @@ protect_anew(const char *command)
 static void
 check_passphrase(void)
 {
-	KmsConfig	config = {file, "echo open sesame"};
-	KmsConfig	wrong = {file, "echo open sesamE"};
-	KmsConfig	none = {file, ""};
-	KmsConfig	elsewhere = {"/elsewhere", NULL};
+	KmsConfig	config = {file, "echo open sesame", 0};
+	KmsConfig	wrong = {file, "echo open sesamE", 0};
+	KmsConfig	none = {file, "", 0};
+	KmsConfig	elsewhere = {"/elsewhere", NULL, 0};
 	KmsResult	made;
 	KmsResult	wrapped;
 	KmsResult	result;
@@ -439,7 +439,7 @@ check_stale_command(void)
 {
 	char		command[192];
 	char		counted[160];
-	KmsConfig	config = {file, "echo new"};
+	KmsConfig	config = {file, "echo new", 0};
 	KmsResult	made;
 	KmsResult	wrapped;
 	KmsResult	result;

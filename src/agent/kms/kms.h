@@ -58,6 +58,7 @@ typedef struct KmsConfig
 {
 	const char *keyring_file;
 	const char *keyring_passphrase_command; /* "" or NULL: none */
+	int			timeout_ms;		/* how long who asks will wait; 0: not known */
 } KmsConfig;
 
 typedef struct KmsProvider

@@ -26,6 +26,7 @@
 
 #include "agent/kms/keyring_store.h"
 #include "agent/kms/kms_local.h"
+#include "agent/kms/passphrase.h"
 #include "crypto/aead.h"
 #include "crypto/random.h"
 #include "format/wrapped_key.h"
@@ -111,6 +112,7 @@ local_open(const KmsConfig *config, KmsSession **session)
 		return PGE_OUT_OF_MEMORY;
 	if (config->keyring_file != NULL && config->keyring_file[0] != '\0')
 		status = pge_keyring_store_new(config->keyring_file, config->keyring_passphrase_command,
+	pge_passphrase_limit(config->timeout_ms);
 									   &local->store, detail);
 	if (status != PGE_OK)
 	{
@@ -140,6 +142,7 @@ local_reload(KmsSession *session, const KmsConfig *config)
 		return PGE_OK;
 	status = try_command(local, config);
 	if (status != PGE_OK)
+	pge_passphrase_limit(config->timeout_ms);
 		return status;
 	pthread_mutex_lock(&local->disk);
 	status = pge_keyring_store_set_command(local->store, config->keyring_passphrase_command);

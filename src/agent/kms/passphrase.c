@@ -41,19 +41,32 @@ typedef struct Deadline
 	const atomic_bool *cancelled;
 } Deadline;
 
+static atomic_int deadline_ms = PASSPHRASE_DEADLINE_MS;
+
 static pid_t start_command(const char *command, int *output);
 static void become_command(const char *command, int output) __attribute__((noreturn));
 static Outcome read_output(int fd, const Deadline *deadline, Passphrase *passphrase);
 static Outcome wait_for_exit(pid_t pid, const Deadline *deadline, int *exit_status);
 static Outcome check_deadline(const Deadline *deadline);
-static PgeStatus judge(Outcome outcome, int exit_status, size_t len, char *detail);
+static PgeStatus judge(Outcome outcome, int exit_status, size_t len, int allowed_ms, char *detail);
 static int64_t now_ms(void);
+
+/* A quarter is left for scrypt and for the way back. */
+void
+pge_passphrase_limit(int timeout_ms)
+{
+	int			limit = timeout_ms - timeout_ms / 4;
+
+	atomic_store(&deadline_ms, limit > 0 && limit < PASSPHRASE_DEADLINE_MS ?
+				 limit : PASSPHRASE_DEADLINE_MS);
+}
 
 PgeStatus
 pge_passphrase_ask(const char *command, const atomic_bool *cancelled,
 				   Passphrase *passphrase, char detail[KMS_DETAIL_LEN])
 {
-	Deadline	deadline = {now_ms() + PASSPHRASE_DEADLINE_MS, cancelled};
+	int			allowed_ms = atomic_load(&deadline_ms);
+	Deadline	deadline = {now_ms() + allowed_ms, cancelled};
 	int			exit_status = 0;
 	int			output;
 	Outcome		outcome;
@@ -84,7 +97,7 @@ pge_passphrase_ask(const char *command, const atomic_bool *cancelled,
 	if (outcome == FINISHED && passphrase->len > 0 &&
 		passphrase->bytes[passphrase->len - 1] == '\n')
 		passphrase->len--;
-	status = judge(outcome, exit_status, passphrase->len, detail);
+	status = judge(outcome, exit_status, passphrase->len, allowed_ms, detail);
 	if (status != PGE_OK)
 		pge_secret_wipe(passphrase, sizeof(*passphrase));
 	return status;
@@ -195,13 +208,13 @@ check_deadline(const Deadline *deadline)
 }
 
 static PgeStatus
-judge(Outcome outcome, int exit_status, size_t len, char *detail)
+judge(Outcome outcome, int exit_status, size_t len, int allowed_ms, char *detail)
 {
 	if (outcome == CANCELLED)
 		pge_kms_detail(detail, "Nobody waits for the passphrase any more.");
 	else if (outcome == TOO_LATE)
-		pge_kms_detail(detail, "The passphrase command did not end within %d s and was killed.",
-					   PASSPHRASE_DEADLINE_MS / 1000);
+		pge_kms_detail(detail, "The passphrase command did not end within %g s and was killed.",
+					   allowed_ms / 1000.0);
 	else if (outcome == FAILED)
 		pge_kms_detail(detail, "The passphrase command could not be waited for: %s.", strerror(errno));
 	else if (outcome == TOO_MUCH || len > PASSPHRASE_MAX)

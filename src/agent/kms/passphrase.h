@@ -13,7 +13,7 @@
 #include "base/status.h"
 
 #define PASSPHRASE_MAX			1024
-#define PASSPHRASE_DEADLINE_MS	10000
+#define PASSPHRASE_DEADLINE_MS	10000	/* unless pge_passphrase_limit has shortened it */
 
 /* Secret: whoever declares one wipes it with pge_secret_wipe. */
 typedef struct Passphrase
@@ -26,10 +26,15 @@ typedef struct Passphrase
  * Runs "command" with /bin/sh and takes what it prints, less one newline at
  * the end.  PGE_UNAUTHENTICATED, with a sentence that never holds what it
  * printed, if it fails, prints nothing or more than PASSPHRASE_MAX bytes, or
- * takes longer than PASSPHRASE_DEADLINE_MS: then it is killed with its process
- * group.  "cancelled" may be NULL.  The passphrase is wiped on failure.
+ * takes longer than its deadline: then it is killed with its process group.  "cancelled" may be NULL.  The passphrase is wiped on failure.
  */
 extern PgeStatus pge_passphrase_ask(const char *command, const atomic_bool *cancelled,
 									Passphrase *passphrase, char detail[KMS_DETAIL_LEN]);
+
+/*
+ * For this process: who waits "timeout_ms" for an answer shall hear that the
+ * command hangs, and not that nothing was heard.  0 sets no limit.
+ */
+extern void pge_passphrase_limit(int timeout_ms);
 
 #endif							/* PGE_AGENT_PASSPHRASE_H */
