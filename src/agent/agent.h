@@ -101,6 +101,9 @@ typedef struct Agent
 	uint64_t	accept_again;	/* out of descriptors: not before this time */
 	uint64_t	refusal_logged;
 	int			refusals_unlogged;
+	uint64_t	descriptors_logged;
+	uint64_t	remarked;		/* when "remark" was logged; 0: never */
+	char		remark[PGE_FRAME_DETAIL_MAX + 1];
 	int64_t		started;
 	AgentCounters counters;
 } Agent;

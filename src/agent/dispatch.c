@@ -13,6 +13,9 @@
 
 #include "agent/agent_status.h"
 #include "agent/dispatch.h"
+#include "agent/keeper_pipe.h"
+
+#define REMARK_AGAIN_MS		60000	/* the same remark is logged once in this time */
 
 static AgentJob *start_job(Agent *agent, PgeBytes bytes,
 						   const PgeFrame *request);
@@ -21,6 +24,7 @@ static bool add_waiter(Agent *agent, AgentClient *client, AgentJob *job,
 static void drop_waiter(Agent *agent, AgentWaiter *waiter);
 static void abandon_job(Agent *agent, AgentJob *job);
 static void deliver(Agent *agent, AgentJob *job);
+static void log_remark(Agent *agent, const AgentJob *job);
 static void count_outcome(Agent *agent, PgeStatus status, const char *detail);
 static void refuse(Agent *agent, AgentClient *client, uint64_t ticket,
 				   PgeStatus status, const char *detail);
@@ -197,6 +201,8 @@ deliver(Agent *agent, AgentJob *job)
 		agent->counters.unwraps++;
 	if (job->waiters != NULL && answer != NULL)
 		count_outcome(agent, answer->status, answer->detail);
+	if (answer != NULL && answer->status == PGE_OK)
+		log_remark(agent, job);
 	while (job->waiters != NULL)
 	{
 		AgentWaiter *waiter = job->waiters;
@@ -212,6 +218,27 @@ deliver(Agent *agent, AgentJob *job)
 						 "The agent is out of memory.");
 		drop_waiter(agent, waiter);
 	}
+}
+
+/*
+ * What is wrong although the call worked: a keyring file that is lost while its
+ * KEKs are in memory is found out now, or when the server has stopped.  Who made
+ * or described a KEK reads it himself.
+ */
+static void
+log_remark(Agent *agent, const AgentJob *job)
+{
+	uint64_t	now = pge_agent_now_ms();
+	uint16_t	type = job->request.type;
+
+	if (job->answer->detail[0] == '\0' ||
+		(type != PGE_FRAME_UNWRAP && type != PGE_FRAME_WRAP_NEW && type != PGE_FRAME_REWRAP) ||
+		(agent->remarked != 0 && now - agent->remarked < REMARK_AGAIN_MS &&
+		 strcmp(agent->remark, job->answer->detail) == 0))
+		return;
+	snprintf(agent->remark, sizeof(agent->remark), "%s", job->answer->detail);
+	agent->remarked = now;
+	pge_keeper_log(agent, AGENT_WARNING, "%s", agent->remark);
 }
 
 static void

@@ -206,7 +206,6 @@ perform_on_kek(RequestRun *run, KmsOperation operation)
 	if (call_service(run, operation, uri, pge_bytes(NULL, 0), NULL) != PGE_OK)
 		return;
 	add_kek_version(run);
-	snprintf(answer->detail, sizeof(answer->detail), "%s", run->result.detail);
 	if (operation == KMS_CREATE)
 		snprintf(answer->uri, sizeof(answer->uri), "%s", run->result.uri);
 }
@@ -282,6 +281,7 @@ call_service(RequestRun *run, KmsOperation operation, PgeBytes uri,
 {
 	int			index = pge_kms_sessions_find(run->sessions, uri);
 	const KmsSessionEntry *entry;
+	PgeStatus	status;
 	KmsCall		call = {
 		.operation = operation,
 		.uri = uri,
@@ -298,7 +298,11 @@ call_service(RequestRun *run, KmsOperation operation, PgeBytes uri,
 		return fail_unknown_service(run, uri);
 	entry = &run->sessions->entries[index];
 	entry->provider->perform(entry->session, &call, &run->result);
-	return check_result(run, operation);
+	status = check_result(run, operation);
+	/* what a call that worked has to say is not for the user but for the log */
+	if (status == PGE_OK && run->result.detail[0] != '\0')
+		snprintf(run->answer->detail, sizeof(run->answer->detail), "%s", run->result.detail);
+	return status;
 }
 
 /* A provider is ours, but what it passes on came from a service. */

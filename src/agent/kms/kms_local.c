@@ -34,6 +34,7 @@
 #define LOCK_WAIT_MS	2000
 #define STEP_MS			10
 #define RETRY_MS		30000	/* well above what a passphrase command may take */
+#define NAMED_MAX		2		/* missing versions that are named; a detail has its bounds */
 #define VERSION_LEN		4		/* of the KEK, before the sealed DEK */
 #define SEALED_DEK_LEN	(PGE_DEK_LEN + KEYRING_SEAL_LEN)
 
@@ -85,6 +86,7 @@ static bool is_current(LocalSession *local, const KeyringStamp *stamp);
 static bool has_keks(LocalSession *local);
 static int64_t now_ms(void);
 static void exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, char *detail);
+static void name_missing(const Keyring *old, const Keyring *new, char *detail);
 static bool look_up(LocalSession *local, const uint8_t *uuid, uint32_t version, KeyringEntry *entry);
 static PgeStatus not_found(const KmsCall *call, uint32_t version, char *detail);
 static void set_result(KmsResult *result, const uint8_t *uuid, uint32_t version);
@@ -110,9 +112,9 @@ local_open(const KmsConfig *config, KmsSession **session)
 	*session = NULL;
 	if (local == NULL)
 		return PGE_OUT_OF_MEMORY;
+	pge_passphrase_limit(config->timeout_ms);
 	if (config->keyring_file != NULL && config->keyring_file[0] != '\0')
 		status = pge_keyring_store_new(config->keyring_file, config->keyring_passphrase_command,
-	pge_passphrase_limit(config->timeout_ms);
 									   &local->store, detail);
 	if (status != PGE_OK)
 	{
@@ -140,9 +142,9 @@ local_reload(KmsSession *session, const KmsConfig *config)
 		return PGE_INVALID;
 	if (local->store == NULL)
 		return PGE_OK;
+	pge_passphrase_limit(config->timeout_ms);
 	status = try_command(local, config);
 	if (status != PGE_OK)
-	pge_passphrase_limit(config->timeout_ms);
 		return status;
 	pthread_mutex_lock(&local->disk);
 	status = pge_keyring_store_set_command(local->store, config->keyring_passphrase_command);
@@ -319,6 +321,8 @@ unwrap(LocalSession *local, const KmsCall *call, KmsResult *result)
 	if (version == 0 || !look_up(local, uuid, version, &kek))
 		return refreshed != PGE_OK ? refreshed : not_found(call, version, result->detail);
 	status = open_dek(&kek, call, pge_bytes(bytes.data + VERSION_LEN, SEALED_DEK_LEN), result);
+	if (status == PGE_OK && refreshed != PGE_OK)
+		pge_kms_detail_append(result->detail, "The agent goes on with the KEKs in its memory, and when it ends they are gone: put the keyring file in order.");
 	if (status == PGE_OK)
 		set_result(result, uuid, version);
 	pge_secret_wipe(&kek, sizeof(kek));
@@ -558,10 +562,33 @@ exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, char 
 	if (local->loaded && keyring->header.serial < old.header.serial)
 		pge_kms_detail_append(detail, "WARNING: keyring file \"%s\" has gone back from serial %" PRIu64 " to %" PRIu64 ": an older copy was put there, and KEKs made since are missing.",
 							  pge_keyring_store_path(local->store), old.header.serial, keyring->header.serial);
+	if (local->loaded)
+		name_missing(&old, keyring, detail);
 	local->loaded = true;
 	pthread_mutex_unlock(&local->memory);
 	pge_keyring_wipe(&old);
 	pge_secret_wipe(keyring, sizeof(*keyring));
+}
+
+/* What only a copy of the file from before can bring back. */
+static void
+name_missing(const Keyring *old, const Keyring *new, char *detail)
+{
+	unsigned	missing = 0;
+
+	for (uint32_t i = 0; i < old->header.count; i++)
+	{
+		const KeyringEntry *entry = &old->entries[i];
+		char		uri[KEYRING_URI_LEN + 1];
+
+		if (pge_keyring_find(new, entry->uuid, entry->version) != NULL)
+			continue;
+		pge_keyring_uri(entry->uuid, uri);
+		if (++missing <= NAMED_MAX)
+			pge_kms_detail_append(detail, "Missing since the file changed: version %" PRIu32 " of KEK \"%s\".", entry->version, uri);
+	}
+	if (missing > NAMED_MAX)
+		pge_kms_detail_append(detail, "%u more are missing.", missing - NAMED_MAX);
 }
 
 /* version 0: the newest.  The caller wipes *entry. */
