@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@
 
 #define ACCEPTS_PER_TURN	64
 #define ACCEPT_PAUSE_MS		100 /* after running out of descriptors */
-#define REFUSAL_LOG_MS		10000	/* at most one line in this time */
+#define REFUSAL_LOG_MS		10000	/* at most one line of a kind in this time */
 
 static bool make_room(Agent *agent, uint64_t now);
 static AgentClient *find_idle(const Agent *agent, uint64_t now);
@@ -32,6 +33,7 @@ static PgeStatus take_hello(Agent *agent, AgentClient *client,
 static bool is_request(const PgeFrame *frame);
 static void refuse_client(Agent *agent, AgentClient *client, const char *why);
 static void log_refusal(Agent *agent, pid_t pid, const char *why);
+static void log_shortage(Agent *agent, uint64_t now, int error);
 static size_t frame_max(const AgentClient *client);
 
 bool
@@ -59,7 +61,11 @@ pge_session_accept(Agent *agent, uint64_t now)
 		{
 			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
 				errno == ENOBUFS)
+			{
+				log_shortage(agent, now, errno);
 				agent->accept_again = now + ACCEPT_PAUSE_MS;
+				return;
+			}
 			if (errno == ECONNABORTED || errno == EINTR)
 				continue;
 			return;
@@ -328,6 +334,19 @@ log_refusal(Agent *agent, pid_t pid, const char *why)
 				   (int) pid, why, agent->refusals_unlogged);
 	agent->refusal_logged = now;
 	agent->refusals_unlogged = 0;
+}
+
+/* Who waits outside hears only that nobody answers. */
+static void
+log_shortage(Agent *agent, uint64_t now, int error)
+{
+	if (agent->descriptors_logged != 0 &&
+		now - agent->descriptors_logged < REFUSAL_LOG_MS)
+		return;
+	agent->descriptors_logged = now;
+	pge_keeper_log(agent, AGENT_WARNING,
+				   "The agent cannot accept connections: %s.  Sessions wait until it can, or until their own deadline; raise the server's limit of open files if this stays.",
+				   strerror(error));
 }
 
 static size_t

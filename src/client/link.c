@@ -26,6 +26,8 @@
 
 #define OUT_ROOM	4096
 
+static void out_of_descriptors(void) pg_attribute_noreturn();
+static bool one_is_left(AgentLink *link);
 static bool connect_socket(AgentLink *link);
 static bool queue_hello(AgentLink *link);
 static bool queue_frame(AgentLink *link, const PgeFrame *frame);
@@ -63,9 +65,7 @@ pge_link_open(AgentLink *link)
 	Assert(!pge_link_is_open(link));
 	pge_harden_process();		/* what comes over this link is keys */
 	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not connect to the pg_envelope agent: out of file descriptors")));
+		out_of_descriptors();
 	link->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (link->fd == PGINVALID_SOCKET)
 	{
@@ -74,10 +74,35 @@ pge_link_open(AgentLink *link)
 		ReleaseExternalFD();
 		return trouble(link, "could not make a socket", error);
 	}
-	if (connect_socket(link) && queue_hello(link))
+	if (one_is_left(link) && connect_socket(link) && queue_hello(link))
 		return true;
 	pge_link_close(link);
 	return false;
+}
+
+static void
+out_of_descriptors(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("could not connect to the pg_envelope agent"),
+			 errdetail("This session has as many files and connections open as it may."),
+			 errhint("Close connections that the session has opened (dblink, postgres_fdw), or raise \"max_files_per_process\".")));
+}
+
+/*
+ * The server's wait for a socket takes a descriptor of its own, and raises an
+ * internal error if there is none.
+ */
+static bool
+one_is_left(AgentLink *link)
+{
+	int			spare = dup(link->fd);
+
+	if (spare < 0)
+		return trouble(link, "could not make a descriptor to wait with", errno);
+	close(spare);
+	return true;
 }
 
 /*
@@ -290,12 +315,18 @@ pge_link_wait(AgentLink *link, long timeout_ms)
 {
 	int			events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
 
-	if (pge_link_is_open(link))
-		events |= WL_SOCKET_READABLE;
-	if (pge_link_is_open(link) && link->out_len > 0)
-		events |= WL_SOCKET_WRITEABLE;
-	if (WaitLatchOrSocket(MyLatch, events, link->fd, timeout_ms,
-						  pge_wait_event_agent()) & WL_LATCH_SET)
+	if (!pge_link_is_open(link))
+		events = WaitLatch(MyLatch, events, timeout_ms, pge_wait_event_agent());
+	else
+	{
+		events |= WL_SOCKET_READABLE | (link->out_len > 0 ? WL_SOCKET_WRITEABLE : 0);
+		if (!AcquireExternalFD())
+			out_of_descriptors();
+		ReleaseExternalFD();	/* that of the wait itself */
+		events = WaitLatchOrSocket(MyLatch, events, link->fd, timeout_ms,
+								   pge_wait_event_agent());
+	}
+	if (events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }
