@@ -11,9 +11,11 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+
+#include "base/compat.h"
+#include "ops/text.h"
 
 PG_FUNCTION_INFO_V1(envelope_bind);
 
@@ -22,11 +24,14 @@ PG_FUNCTION_INFO_V1(envelope_bind);
  * the same elements give the same bytes in a database of any encoding.
  */
 static int
-utf8_length(const char *text, int len)
+utf8_length(const text *element)
 {
-	char	   *utf8 = pg_server_to_any(text, len, PG_UTF8);
+	void	   *copy;
+	PgeBytes	utf8 = pge_text_to_utf8(element, PGE_TEXT_ASSOCIATED_DATA, &copy);
 
-	return utf8 == text ? len : (int) strlen(utf8);
+	if (copy != NULL)
+		pfree(copy);
+	return (int) utf8.len;
 }
 
 Datum
@@ -63,8 +68,7 @@ envelope_bind(PG_FUNCTION_ARGS)
 					 errmsg("element %d of the binding is NULL", i + 1),
 					 errhint("A NULL row id would bind nothing; pass a value that is there when the row is read.")));
 		element = DatumGetTextPP(elements[i]);
-		appendStringInfo(&out, "%d:", utf8_length(VARDATA_ANY(element),
-												  VARSIZE_ANY_EXHDR(element)));
+		appendStringInfo(&out, "%d:", utf8_length(element));
 		appendBinaryStringInfo(&out, VARDATA_ANY(element),
 							   VARSIZE_ANY_EXHDR(element));
 		appendStringInfoChar(&out, ',');
