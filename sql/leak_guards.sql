@@ -54,6 +54,7 @@ CREATE INDEX ON lg (lg_hidden(sealed));
 SET min_parallel_table_scan_size = 0;
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
+SET parallel_leader_participation = off;
 ALTER TABLE lg SET (parallel_workers = 2);
 CREATE INDEX ON lg (lg_hidden(sealed));
 CREATE STATISTICS lg_stat ON (lg_hidden(sealed)) FROM lg;

@@ -28,7 +28,8 @@
 
 /*
  * ExecutorRun_hook's parameters, and how it keeps a query from having parallel
- * workers: it says that the plan may be run again.
+ * workers: it says that the plan was run before, and, where minor versions up to
+ * 15.10, 16.6 and 17.2 go by that instead, that it may be run again.
  */
 #if PG_VERSION_NUM >= 180000
 #define PGE_EXECUTOR_RUN_PARAMETERS \
@@ -39,7 +40,8 @@
 #define PGE_EXECUTOR_RUN_PARAMETERS \
 	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
 #define PGE_EXECUTOR_RUN_ARGUMENTS	query, direction, count, execute_once
-#define PGE_EXECUTOR_RUN_ALONE		(execute_once = false)
+#define PGE_EXECUTOR_RUN_ALONE \
+	(query->already_executed = true, execute_once = false)
 #endif
 
 /* What pg_stat_activity shows for a backend that waits for the agent. */

@@ -52,17 +52,11 @@ pge_open_guard_restricted(void)
 {
 	if (may_open_in(place))
 		return;
-	if (place == PLACE_MATVIEW_QUERY)
-		ereport(ERROR,
-				(errcode(PGE_ERRCODE_GUARD),
-				 errmsg("a value is not opened for a materialized view"),
-				 errdetail("The view would keep it as plaintext."),
-				 errhint("Use a plain view. A superuser can permit it with \"pg_envelope.allow_materialized_views\".")));
 	ereport(ERROR,
 			(errcode(PGE_ERRCODE_GUARD),
 			 errmsg("a value is not opened inside a security-restricted operation"),
-			 errdetail("ANALYZE, an index build or another command that keeps what it computes would store it as plaintext."),
-			 errhint("No index and no statistics object may have an expression that opens sealed values; drop it.")));
+			 errdetail("ANALYZE, index builds and materialized views would keep it as plaintext."),
+			 errhint("Drop the index or statistics object whose expression opens sealed values; instead of a materialized view use a plain one, or let a superuser set \"pg_envelope.allow_materialized_views\".")));
 }
 
 /* Commands that only run what the user wrote are no place of their own. */
