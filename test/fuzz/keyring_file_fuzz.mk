@@ -1,1 +1,1 @@
-keyring_file_fuzz_SRCS = src/agent/kms/keyring_file.c
+keyring_file_fuzz_SRCS = src/agent/kms/key_memory.c src/agent/kms/keyring_file.c

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/kms/key_memory.h"
 #include "agent/kms/keyring_file.h"
 #include "crypto/aead.h"
 #include "crypto/mac.h"
@@ -62,7 +63,7 @@ pge_keyring_wipe(Keyring *keyring)
 PgeStatus
 pge_keyring_copy(const Keyring *source, Keyring *copy)
 {
-	KeyringEntry *entries = calloc((size_t) source->header.count + 1, sizeof(KeyringEntry));
+	KeyringEntry *entries = pge_key_calloc((size_t) source->header.count + 1, sizeof(KeyringEntry));
 
 	pge_keyring_init(copy);
 	if (entries == NULL)
@@ -113,7 +114,7 @@ pge_keyring_decode(PgeBytes file, const PgeSecret *file_key, Keyring *keyring)
 		return status;
 	plain_len = (size_t) header.count * KEYRING_ENTRY_LEN;
 	plain = malloc(plain_len + 1);
-	keyring->entries = calloc((size_t) header.count + 1, sizeof(KeyringEntry));
+	keyring->entries = pge_key_calloc((size_t) header.count + 1, sizeof(KeyringEntry));
 	if (plain == NULL || keyring->entries == NULL)
 		status = PGE_OUT_OF_MEMORY;
 	else
@@ -329,7 +330,7 @@ pge_keyring_add(Keyring *keyring, const KeyringEntry *entry)
 	if (!entry_is_valid(entry) ||
 		pge_keyring_find(keyring, entry->uuid, entry->version) != NULL)
 		return PGE_INVALID;
-	entries = calloc((size_t) count + 1, sizeof(KeyringEntry));
+	entries = pge_key_calloc((size_t) count + 1, sizeof(KeyringEntry));
 	if (entries == NULL)
 		return PGE_OUT_OF_MEMORY;
 	if (count > 0)

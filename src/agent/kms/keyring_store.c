@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/kms/key_memory.h"
 #include "agent/kms/keyring_disk.h"
 #include "agent/kms/keyring_store.h"
 #include "agent/kms/passphrase.h"
@@ -55,7 +56,7 @@ PgeStatus
 pge_keyring_store_new(const char *path, const char *command,
 					  KeyringStore **store, char detail[KMS_DETAIL_LEN])
 {
-	KeyringStore *made = calloc(1, sizeof(KeyringStore));
+	KeyringStore *made = pge_key_calloc(1, sizeof(KeyringStore));
 	PgeStatus	status;
 
 	*store = NULL;

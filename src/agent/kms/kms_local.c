@@ -21,9 +21,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/kms/key_memory.h"
 #include "agent/kms/keyring_store.h"
 #include "agent/kms/kms_local.h"
 #include "agent/kms/passphrase.h"
@@ -105,7 +107,7 @@ const KmsProvider pge_kms_local = {
 static PgeStatus
 local_open(const KmsConfig *config, KmsSession **session)
 {
-	LocalSession *local = calloc(1, sizeof(LocalSession));
+	LocalSession *local = pge_key_calloc(1, sizeof(LocalSession));
 	char		detail[KMS_DETAIL_LEN];
 	PgeStatus	status = PGE_OK;
 
@@ -641,6 +643,8 @@ explain_protection(LocalSession *local, char *detail)
 		pge_kms_detail_append(detail, "The file is plain although a passphrase command is set: run pg_envelope_agent keyring passwd.");
 	else
 		pge_kms_detail_append(detail, "The file is plain: whoever reads it or a backup of it can open everything.");
+	if (pge_key_memory_swappable())
+		pge_kms_detail_append(detail, "The agent could not lock the memory of its keys, so they may be written to swap space: raise the limit of locked memory (ulimit -l, LimitMEMLOCK=).");
 }
 
 /* False: nobody waits any more. */
