@@ -42,5 +42,10 @@ pge_harden_process(void)
 void
 pge_harden_keeper(void)
 {
+#ifdef PGE_TEST_BUILD
+	/* a test looks for keys in the keeper's memory too */
+	if (!pge_harden_backends)
+		return;
+#endif
 	harden();
 }

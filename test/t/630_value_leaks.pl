@@ -11,9 +11,9 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use File::Path qw(make_path);
-use IPC::Run;
 use PgEnvelope::Canary;
 use PgEnvelope::Cluster;
+use PgEnvelope::CoreFile;
 use PgEnvelope::KeyBytes;
 use PgEnvelope::BindClient;
 use PostgreSQL::Test::Utils;
@@ -232,18 +232,17 @@ for my $format (sort keys %dump)
 #
 SKIP:
 {
-	my $gcore = find_gcore() // skip 'gdb is missing (its gcore makes the core files)', 5;
+	skip 'gdb is missing (its gcore makes the core files)', 7 unless PgEnvelope::CoreFile::available();
 	$other->query("SELECT set_config('control.forms', convert_from('\\x" . unpack('H*', $all_forms) . "', 'UTF8'), false)");
 	for my $pid ($node->postmaster_pid, $other->pid)
 	{
-		my $core = make_core($gcore, $pid);
-		ok(-s $core, "a core file of $pid");
-		my @found = grep { !/: typed / } $matcher->in_files($core);
-		# the control is in the memory of the activity view of both
-		place_holds('core file', \@found);
+		my $core = PgEnvelope::CoreFile::of_process($pid, $work);
+		ok(defined $core, "a core file of $pid") or next;
+		# the control is in the memory of the activity view, for both
+		place_holds('core file', [ grep { !/: typed / } $matcher->in_files($core) ]);
 		unlink $core;
 	}
-	ok(!-e make_core($gcore, $typing->pid), 'none of a session that has used a key');
+	ok(!defined PgEnvelope::CoreFile::of_process($typing->pid, $work), 'none of a session that has used a key');
 }
 
 #
@@ -279,21 +278,4 @@ sub write_file
 	print $out $text;
 	close $out or die "$file: $!";
 	return;
-}
-
-# undef if it is missing, which is a failure where everything is wanted.
-sub find_gcore
-{
-	my ($gcore) = grep { -x } map { "$_/gcore" } split /:/, $ENV{PATH};
-	return $gcore;
-}
-
-# The name of the file, whether or not it came to be.
-sub make_core
-{
-	my ($gcore, $pid) = @_;
-	my ($out, $err) = ('', '');
-	IPC::Run::run([ $gcore, '-o', "$work/core", $pid ], '<', \undef, '>', \$out, '2>', \$err,
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	return "$work/core.$pid";
 }

@@ -97,6 +97,7 @@ static bool lock_disk(LocalSession *local, const atomic_bool *cancelled);
 static bool is_cancelled(const KmsCall *call);
 #ifdef PGE_TEST_BUILD
 static void wait_as_told(const LocalSession *local, const KmsCall *call);
+static void be_dumpable_as_told(const LocalSession *local);
 #endif
 
 const KmsProvider pge_kms_local = {
@@ -215,6 +216,7 @@ local_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 	}
 #ifdef PGE_TEST_BUILD
 	wait_as_told(local, call);
+	be_dumpable_as_told(local);
 #endif
 	if (is_cancelled(call))
 	{
@@ -669,6 +671,17 @@ is_cancelled(const KmsCall *call)
 }
 
 #ifdef PGE_TEST_BUILD
+/* A test that looks for keys in the agent's memory makes <keyring_file>.dumpable. */
+static void
+be_dumpable_as_told(const LocalSession *local)
+{
+	char		path[KEYRING_PATH_MAX + sizeof(".dumpable")];
+
+	snprintf(path, sizeof(path), "%s.dumpable", pge_keyring_store_path(local->store));
+	if (access(path, F_OK) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
+		abort();
+}
+
 /* Tests of waiting, joining and cancelling make this provider slow: the file
  * <keyring_file>.delay_ms holds milliseconds. */
 static void

@@ -88,6 +88,15 @@ sub in_text
 	return sort keys %found;
 }
 
+# The same without what quoting and line breaks do: for memory, of which there is much.
+sub in_memory
+{
+	my ($self, $text) = @_;
+	my %found;
+	$self->count_plain($text, \%found);
+	return sort keys %found;
+}
+
 # Base64 is broken into lines (in JSON by a backslash and an n), and who quotes a text doubles
 # its backslashes, again and again; so the text is looked at without either as well.
 sub count

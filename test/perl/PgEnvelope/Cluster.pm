@@ -127,6 +127,17 @@ sub make_keyring
 	return;
 }
 
+# Lets tests read the agent's memory from its next request on (test builds only).
+sub let_agent_be_read
+{
+	my ($self) = @_;
+	croak 'let_agent_be_read needs new(..., test_build => 1)' unless $self->{pge_test_build};
+	my $file = $self->keyring_file . '.dumpable';
+	open(my $fh, '>', $file) or croak "$file: $!";
+	close($fh);
+	return;
+}
+
 # Makes each call of the local provider take that long (test builds only).
 sub set_provider_delay
 {
