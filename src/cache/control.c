@@ -56,6 +56,22 @@ initialize(PgeControl *c)
 	pg_atomic_init_u32(&c->context_holders, 0);
 }
 
+/* A test build says what it did, since secret memory opens to no test. */
+static void
+wipe_region(void)
+{
+#ifdef PGE_TEST_BUILD
+	Size		before = pge_secret_region_not_zero();
+#endif
+
+	pge_secret_region_wipe();
+#ifdef PGE_TEST_BUILD
+	ereport(LOG,
+			(errmsg("pg_envelope test: bytes of the secret region that are not zero: %zu before the wipe, %zu after it",
+					before, pge_secret_region_not_zero())));
+#endif
+}
+
 /*
  * Runs in the postmaster, also after a crash: shared memory is new then but the
  * secret region is the old one, with the keys and the half-written slots of
@@ -72,7 +88,7 @@ pge_control_shmem_startup(void)
 	pge_shared_control = (PgeControl *) TYPEALIGN(PG_CACHE_LINE_SIZE, room);
 	if (!found)
 	{
-		pge_secret_region_wipe();
+		wipe_region();
 		initialize(pge_shared_control);
 	}
 	LWLockRelease(AddinShmemInitLock);

@@ -144,6 +144,18 @@ pge_secret_region_wipe(void)
 	pge_secret_wipe(region, region_size);
 }
 
+#ifdef PGE_TEST_BUILD
+Size
+pge_secret_region_not_zero(void)
+{
+	Size		n = 0;
+
+	for (Size i = 0; i < region_size; i++)
+		n += region[i] != 0;
+	return n;
+}
+#endif
+
 SecretRegionKind
 pge_secret_region_kind(void)
 {

@@ -33,6 +33,11 @@ extern void pge_secret_region_create(Size slots_size);
 /* Wipes everything.  Shmem startup (also after a crash), postmaster's exit. */
 extern void pge_secret_region_wipe(void);
 
+#ifdef PGE_TEST_BUILD
+/* How many of its bytes are not zero. */
+extern Size pge_secret_region_not_zero(void);
+#endif
+
 extern SecretRegionKind pge_secret_region_kind(void);
 extern const char *pge_secret_region_kind_name(void);
 
