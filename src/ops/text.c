@@ -46,7 +46,10 @@ refuse_not_text(void)
 #define HIGH_BITS	UINT64CONST(0x8080808080808080)
 #define LOW_BITS	UINT64CONST(0x7f7f7f7f7f7f7f7f)
 
-#define BLOCK_WORDS	16
+/* What every processor of today takes at once. */
+typedef int8 Bytes16 __attribute__((vector_size(16)));
+
+#define STEP	(4 * sizeof(Bytes16))
 
 /*
  * High bits set where eight bytes are not all of 01 to 7f.  Adding 7f sets the
@@ -54,37 +57,53 @@ refuse_not_text(void)
  * own high bit set already.
  */
 static inline uint64
-not_ascii(const char *at)
+not_ascii(const void *at)
 {
 	uint64		word;
 
 	memcpy(&word, at, sizeof(word));
-	return word | ~(word + LOW_BITS);
+	return (word | ~(word + LOW_BITS)) & HIGH_BITS;
 }
 
-/*
- * Every server encoding writes these bytes as UTF-8 does; NUL is no text.  The
- * blocks have no way out inside, so that the compiler takes them several words
- * at a time.
- */
+static inline Bytes16
+positive(const char *at)
+{
+	Bytes16		bytes;
+
+	memcpy(&bytes, at, sizeof(bytes));
+	return bytes > 0;
+}
+
+/* The same for a long text, which this steps over but for the last bytes. */
+static pg_noinline uint64
+steps_not_ascii(const char **text, const char *end)
+{
+	const char *at = *text;
+	Bytes16		good = positive(at);
+	uint64		words[2];
+
+	for (; end - at >= (ptrdiff_t) STEP; at += STEP)
+		good &= (positive(at) & positive(at + 16)) &
+			(positive(at + 32) & positive(at + 48));
+	*text = at;
+	memcpy(words, &good, sizeof(words));
+	return ~(words[0] & words[1]);
+}
+
+/* Every server encoding writes these bytes as UTF-8 does; NUL is no text. */
 static bool
 is_plain_ascii(const char *text, size_t len)
 {
-	const size_t word = sizeof(uint64);
 	const char *end = text + len;
 	uint64		bad = 0;
 
-	while (end - text >= (ptrdiff_t) (BLOCK_WORDS * word) && !(bad & HIGH_BITS))
-	{
-		for (int i = 0; i < BLOCK_WORDS; i++)
-			bad |= not_ascii(text + i * word);
-		text += BLOCK_WORDS * word;
-	}
-	for (; end - text >= (ptrdiff_t) word; text += word)
+	if (len >= STEP)
+		bad = steps_not_ascii(&text, end);
+	for (; end - text >= (ptrdiff_t) sizeof(uint64); text += sizeof(uint64))
 		bad |= not_ascii(text);
 	for (; text < end; text++)
-		bad |= (*text > 0) ? 0 : HIGH_BITS;
-	return (bad & HIGH_BITS) == 0;
+		bad |= (*text == '\0' || IS_HIGHBIT_SET(*text)) ? 1 : 0;
+	return bad == 0;
 }
 
 /* What each chunk's output needs, and so what the whole needs at most. */
