@@ -38,6 +38,7 @@ static PgeStatus call_service(RequestRun *run, KmsOperation operation,
 							  PgeBytes uri, PgeBytes wrapped,
 							  const PgeSecret *dek);
 static PgeStatus check_result(RequestRun *run, KmsOperation operation);
+static bool is_fit_name(const char *name);
 static PgeStatus fail(RequestRun *run, PgeStatus status, const char *detail);
 static PgeStatus fail_unknown_service(RequestRun *run, PgeBytes uri);
 static void add_kek_version(RequestRun *run);
@@ -320,9 +321,20 @@ check_result(RequestRun *run, KmsOperation operation)
 		(result->wrapped_len == 0 || result->wrapped_len > PGE_WRAPPED_MAX))
 		return fail(run, PGE_WRAPPING_DAMAGED,
 					"The key service gave no usable wrapping back.");
-	if (operation == KMS_CREATE && result->uri[0] == '\0')
+	if (operation == KMS_CREATE && !is_fit_name(result->uri))
 		return fail(run, PGE_UNAVAILABLE, "The key service did not name the new key.");
 	return PGE_OK;
+}
+
+/* A text can be made fit for a frame; a name made so would be another's. */
+static bool
+is_fit_name(const char *name)
+{
+	char		clean[sizeof(((KmsResult *) NULL)->uri)];
+
+	snprintf(clean, sizeof(clean), "%s", name);
+	pge_frame_clean_text(clean);
+	return name[0] != '\0' && strcmp(clean, name) == 0;
 }
 
 static PgeStatus

@@ -195,7 +195,12 @@ check_texts(void)
 	check_status(pge_frame_encode(&frame, &out), PGE_OK, "CREATE_KEK's answer fits into a frame");
 	check(frame.ticket == 5 && frame.nuris == 1 && frame.nkek_versions == 1, "with name and version");
 	perform(NO_STRING_ENDS, &request);
-	check(strlen(answer.kek_version[0]) <= PGE_KEK_VERSION_MAX && strlen(answer.uri) <= PGE_KEK_URI_MAX, "strings without an end are cut");
+	check(is_bare_failure(PGE_UNAVAILABLE), "a name that no frame takes is none");
+	request.type = PGE_FRAME_DESCRIBE_KEK;
+	request.nuris = 1;
+	request.uri[0] = text_bytes("fake:1");
+	perform(NO_STRING_ENDS, &request);
+	check(strlen(answer.kek_version[0]) <= PGE_KEK_VERSION_MAX, "strings without an end are cut");
 	pge_answer_to_frame(&answer, 5, &frame);
 	check(frame.detail.len > 0 && frame.detail.data[0] == '?', "control characters do not get through");
 	free(out.data);
