@@ -1,4 +1,4 @@
-"""Makes the seeds of test/fuzz/frame_fuzz.c.
+"""Makes the seeds of test/fuzz whose inputs hold frames.
 
 usage: make_seeds.py
 
@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from agent_peer import *  # noqa: E402,F403
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fuzz", "corpus", "frame_fuzz")
+CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fuzz", "corpus")
 NONCE = bytes(range(32))
 ROW = [("uri", b"local:1"), ("binding", binding(7)), ("check_value", NONCE), ("wrapped", b"\1\1\0wrapped")]
 
@@ -36,7 +36,34 @@ SEEDS = {
     "other-version": frame(STATUS, version=2),
 }
 
-os.makedirs(FOLDER, exist_ok=True)
-for name, data in SEEDS.items():
-    with open(os.path.join(FOLDER, name), "wb") as out:
-        out.write(data)
+REQUESTS = ["unwrap", "wrap-new", "rewrap", "create-kek", "rotate-kek", "status"]
+
+
+def setting(name, value):
+    return frame(SETTINGS, [("secret", NONCE), ("name", name), ("value", value)])
+
+
+def save(target, seeds):
+    folder = os.path.join(CORPUS, target)
+    os.makedirs(folder, exist_ok=True)
+    for name, data in seeds.items():
+        with open(os.path.join(folder, name), "wb") as out:
+            out.write(data)
+
+
+save("frame_fuzz", SEEDS)
+save("request_fuzz", {name: bytes(8) + SEEDS[name] for name in REQUESTS})
+save("request_fuzz", {"lies": bytes([0, 4, 0, 8, 2, 1, 16, 32]) + SEEDS["wrap-new"]})
+save("session_fuzz", {
+    "hello": b"\x06" + SEEDS["hello"],
+    "hello-proof": b"\xf0" + SEEDS["hello"] + SEEDS["proof"] + SEEDS["unwrap"],
+    "requests": b"\x21" + b"".join(SEEDS[name] for name in REQUESTS),
+    "a-refused-one-between": b"\x0b" + SEEDS["status"] + SEEDS["answer-key"] + SEEDS["status"],
+})
+save("settings_fuzz", {
+    "concurrency": setting(b"kms_concurrency", b"256"),
+    "concurrency-0": setting(b"kms_concurrency", b"0"),
+    "keyring": setting(b"keyring_file", b"/some/where/keyring"),
+    "command": setting(b"keyring_passphrase_command", b"echo x"),
+    "other": setting(b"kms_timeout_ms", b"10000"),
+})

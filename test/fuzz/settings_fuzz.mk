@@ -1,0 +1,1 @@
+settings_fuzz_SRCS = src/agent/agent_settings.c
