@@ -12,6 +12,7 @@
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
 
+#include "base/limits.h"
 #include "base/report.h"
 
 typedef struct StatusRow
@@ -122,8 +123,44 @@ append_converted(char **out, const uint8 *character, int len)
 	return true;
 }
 
-char *
-pge_report_text(PgeBytes utf8)
+/*
+ * Unicode's format characters, line separators and empty letters, but for the
+ * two joiners (200C, 200D), without which some scripts cannot be written.
+ */
+static const struct
+{
+	pg_wchar	first;
+	pg_wchar	last;
+}			unseen[] = {
+	{0x00, 0x1f}, {0x7f, 0x9f}, {0xad, 0xad}, {0x61c, 0x61c},
+	{0x115f, 0x1160}, {0x180e, 0x180e}, {0x200b, 0x200b}, {0x200e, 0x200f},
+	{0x2028, 0x202e}, {0x2060, 0x206f}, {0x3164, 0x3164}, {0xfeff, 0xfeff},
+	{0xffa0, 0xffa0}, {0xfff9, 0xfffb}, {0xe0000, 0xe0fff}
+};
+
+bool
+pge_is_unseen(const uint8 *character)
+{
+	pg_wchar	code = utf8_to_unicode(character);
+
+	for (size_t i = 0; i < lengthof(unseen); i++)
+	{
+		if (code >= unseen[i].first && code <= unseen[i].last)
+			return true;
+	}
+	return false;
+}
+
+static bool
+append_as_is(char **out, const uint8 *character, int len)
+{
+	memcpy(*out, character, len);
+	*out += len;
+	return true;
+}
+
+static char *
+clean(PgeBytes utf8, bool (*append) (char **out, const uint8 *character, int len))
 {
 	char	   *text = palloc(utf8.len * MAX_CONVERSION_GROWTH + 1);
 	char	   *out = text;
@@ -134,17 +171,55 @@ pge_report_text(PgeBytes utf8)
 		const uint8 *p = utf8.data + at;
 		int			len = pg_utf_mblen(p);
 		bool		whole = (size_t) len <= utf8.len - at && pg_utf8_islegal(p, len);
-		bool		control = *p < 0x20 || *p == 0x7f ||
-			(whole && *p == 0xc2 && p[1] < 0xa0);	/* C1, as in U+009B CSI */
 
 		at += whole ? len : 1;
-		if (whole && !control && len == 1)
+		if (!whole || pge_is_unseen(p))
+			*out++ = '?';
+		else if (len == 1)
 			*out++ = (char) *p;
-		else if (!whole || control || !append_converted(&out, p, len))
+		else if (!append(&out, p, len))
 			*out++ = '?';
 	}
 	*out = '\0';
 	return text;
+}
+
+char *
+pge_report_text(PgeBytes utf8)
+{
+	return clean(utf8, append_converted);
+}
+
+/* Of this database's encoding; what cannot be converted is left out with the rest. */
+static PgeBytes
+name_as_utf8(const char *name, int len)
+{
+	int			encoding = GetDatabaseEncoding();
+	int			room = len * MAX_CONVERSION_GROWTH + 1;
+	unsigned char *utf8;
+	Oid			proc;
+
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return pge_bytes(name, len);
+	proc = FindDefaultConversionProc(encoding, PG_UTF8);
+	if (!OidIsValid(proc))
+		return pge_bytes(NULL, 0);
+	utf8 = palloc0(room);
+	pg_do_encoding_conversion_buf(proc, encoding, PG_UTF8,
+								  (unsigned char *) unconstify(char *, name), len,
+								  utf8, room, true);
+	return pge_bytes(utf8, strlen((char *) utf8));
+}
+
+char *
+pge_report_name(const char *name)
+{
+	int			len = (int) strlen(name);
+	int			shown = pg_mbcliplen(name, len, PGE_KEY_ID_MAX);
+	char	   *text = clean(name_as_utf8(name, shown),
+							 GetDatabaseEncoding() == PG_SQL_ASCII ? append_as_is : append_converted);
+
+	return shown < len ? psprintf("%s...", text) : text;
 }
 
 void

@@ -53,6 +53,18 @@ extern void pge_report_bad_answer(const char *what, const char *lacks) pg_attrib
  */
 extern char *pge_report_text(PgeBytes utf8);
 
+/*
+ * A name that somebody gave, for a message: as above, and no more of it than a
+ * key_id may have.  A newline in it must not forge a line of the log.  palloc'd.
+ */
+extern char *pge_report_name(const char *name);
+
+/*
+ * Is this valid UTF-8 character a control, or one that shows as nothing or
+ * changes how others are shown?
+ */
+extern bool pge_is_unseen(const uint8 *character);
+
 /* _PG_init says so once everything of the preload is in place. */
 extern void pge_set_preloaded(void);
 

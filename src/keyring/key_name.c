@@ -15,9 +15,13 @@
 #include "mb/pg_wchar.h"
 
 #include "base/limits.h"
+#include "base/report.h"
 #include "keyring/key_name.h"
 
-static bool has_control_character(const uint8 *utf8, size_t len);
+#define UNSEEN_HINT "Two names that look the same, or a name that breaks a line of the log, would mislead whoever reads them; leave these characters out."
+#define URI_HINT "Leave the URI out to make a new KEK in the local keyring, or pass it as its service writes it."
+
+static bool has_unseen(const uint8 *utf8, size_t len);
 static PgeStatus copy_valid_utf8(const char *text, PgeBuffer *out);
 
 PgeStatus
@@ -56,18 +60,12 @@ copy_valid_utf8(const char *text, PgeBuffer *out)
 	return PGE_OK;
 }
 
-/*
- * C0, DEL, and C1 as UTF-8 writes it (C2 80 to C2 9F).  The name of a KEK comes
- * in the database's encoding, where C2 may be a letter by itself.
- */
 static bool
-has_control_character(const uint8 *utf8, size_t len)
+has_unseen(const uint8 *utf8, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
+	for (size_t i = 0; i < len; i += pg_utf_mblen(utf8 + i))
 	{
-		if (utf8[i] < 0x20 || utf8[i] == 0x7f)
-			return true;
-		if (utf8[i] == 0xc2 && i + 1 < len && utf8[i + 1] >= 0x80 && utf8[i + 1] < 0xa0)
+		if (pge_is_unseen(utf8 + i))
 			return true;
 	}
 	return false;
@@ -83,33 +81,97 @@ pge_key_id_check(const char *key_id)
 	if (status == PGE_TOO_LARGE || (status == PGE_OK && out.len == 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key_id must have 1 to %d bytes of UTF-8", PGE_KEY_ID_MAX)));
+				 errmsg("key_id must have 1 to %d bytes of UTF-8", PGE_KEY_ID_MAX),
+				 errhint("Choose a short name for each tenant, such as its number.")));
 	if (status != PGE_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key_id cannot be written as UTF-8")));
-	if (has_control_character(utf8, out.len))
+				 errmsg("key_id cannot be written as UTF-8"),
+				 errhint("Choose a name that is text in every encoding.")));
+	if (has_unseen(utf8, out.len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key_id must not contain control characters")));
+				 errmsg("key_id must not contain control characters or invisible ones"),
+				 errhint(UNSEEN_HINT)));
 	if (strcmp(key_id, "*") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key_id must not be \"*\""),
-				 errdetail("In grants it stands for all keys.")));
+				 errdetail("In grants it stands for all keys."),
+				 errhint("Choose another name.")));
 }
 
 void
 pge_kek_name_check(const char *name)
 {
 	size_t		len = strlen(name);
+	uint8		utf8[PGE_KEK_NAME_MAX * MAX_CONVERSION_GROWTH];
+	PgeBuffer	out = {utf8, 0, sizeof(utf8)};
 
 	if (len == 0 || len > PGE_KEK_NAME_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("name of a KEK must have 1 to %d bytes", PGE_KEK_NAME_MAX)));
-	if (has_control_character((const uint8 *) name, len))
+				 errmsg("name of a KEK must have 1 to %d bytes", PGE_KEK_NAME_MAX),
+				 errhint("Choose a short name; a URI is another argument of envelope_create_kek.")));
+	if (pge_key_id_utf8(name, &out) != PGE_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("name of a KEK must not contain control characters")));
+				 errmsg("name of a KEK cannot be written as UTF-8"),
+				 errhint("Choose a name that is text in every encoding.")));
+	if (has_unseen(utf8, out.len))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("name of a KEK must not contain control characters or invisible ones"),
+				 errhint(UNSEEN_HINT)));
+}
+
+/* RFC 3986: a word of letters, digits, "+", "-", ".", a colon, and no space anywhere. */
+static bool
+looks_like_uri(const char *name)
+{
+	size_t		scheme = strspn(name, "abcdefghijklmnopqrstuvwxyz"
+								"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+
+	return scheme > 0 && name[scheme] == ':' && strchr(name, ' ') == NULL;
+}
+
+/*
+ * Taken for a name, a URI would make a KEK in the local keyring for somebody who
+ * believes that it is in the service he named.
+ */
+void
+pge_kek_name_refuse_uri(const char *name)
+{
+	if (looks_like_uri(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a KEK is named here, and \"%s\" looks like a URI", pge_report_name(name)),
+				 errhint("Name the KEK with envelope_create_kek('name', 'URI'), and use that name; a name must not begin with a word and a colon.")));
+}
+
+/* ASCII, so that it means the same to the agent as to any database. */
+void
+pge_kek_uri_check(const char *uri)
+{
+	size_t		len = strlen(uri);
+
+	if (len == 0 || len > PGE_KEK_URI_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("URI of a KEK must have 1 to %d bytes", PGE_KEK_URI_MAX),
+				 errhint(URI_HINT)));
+	if (!pge_kek_uri_is_plain(pge_bytes(uri, len)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("URI of a KEK must be printable ASCII without spaces"),
+				 errhint(URI_HINT)));
+}
+
+bool
+pge_kek_uri_is_plain(PgeBytes uri)
+{
+	for (size_t i = 0; i < uri.len; i++)
+		if (uri.data[i] <= 0x20 || uri.data[i] >= 0x7f)
+			return false;
+	return true;
 }

@@ -11,12 +11,21 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
-/* ereport(ERROR, 22023) unless it is 1 to 255 bytes of UTF-8 without control
- * characters, and not "*", which stands for all keys in grants. */
+/*
+ * ereport(ERROR, 22023) unless it is 1 to 255 bytes of UTF-8 without control or
+ * invisible characters, and not "*", which stands for all keys in grants.
+ */
 extern void pge_key_id_check(const char *key_id);
 
-/* ereport(ERROR, 22023) unless it is 1 to 63 bytes without control characters. */
+/* The same unless it is 1 to 63 bytes, text, without such characters. */
 extern void pge_kek_name_check(const char *name);
+
+/* The same if a caller who must name a KEK passes what begins as a URI does. */
+extern void pge_kek_name_refuse_uri(const char *name);
+
+/* The same unless it is 1 to 1024 printable ASCII characters. */
+extern void pge_kek_uri_check(const char *uri);
+extern bool pge_kek_uri_is_plain(PgeBytes uri);
 
 /* Never throws for bytes that are no text: PGE_INVALID.  PGE_TOO_LARGE past
  * the buffer's capacity. */

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
+#include "base/report.h"
 #include "keyring/keyring.h"
 #include "keyring/keyring_private.h"
 
@@ -61,7 +62,7 @@ pge_rights_of_array(ArrayType *array)
 		if (right == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown right \"%s\"", name),
+					 errmsg("unknown right \"%s\"", pge_report_name(name)),
 					 errhint("Rights are encrypt, decrypt and manage.")));
 		rights |= right;
 	}

@@ -19,8 +19,6 @@
 
 static char *create_in_local_keyring(const char *name);
 static char *prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN]);
-static void check_uri(const char *uri);
-static bool is_plain(PgeBytes uri);
 static void describe(const char *what, const char *uri);
 static void prove_wrap(const char *what, const char *uri,
 					   const uint8 keyring[PGE_UUID_LEN]);
@@ -42,6 +40,7 @@ pge_create_kek(const char *name, const char *uri)
 
 	pge_write_allowed("envelope_create_kek()");
 	pge_kek_name_check(name);
+	pge_kek_name_refuse_uri(name);
 	if (pge_keyring_find_kek(name, &kek))
 		kek_exists(name);
 	draw_uuid(drawn);
@@ -68,7 +67,7 @@ create_in_local_keyring(const char *name)
 	if (status != PGE_OK)
 		pge_report_error(status, psprintf("could not create KEK \"%s\" in the local keyring", name),
 						 answer.detail);
-	if (answer.nuris != 1 || !is_plain(answer.uri[0]))
+	if (answer.nuris != 1 || !pge_kek_uri_is_plain(answer.uri[0]))
 		pge_report_bad_answer(psprintf("could not create KEK \"%s\" in the local keyring", name),
 							  "a usable URI of the KEK, which may have been made all the same");
 	uri = pge_report_text(answer.uri[0]);
@@ -84,37 +83,13 @@ create_in_local_keyring(const char *name)
 static char *
 prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN])
 {
-	char	   *what = psprintf("could not use \"%s\" as KEK \"%s\"", uri, name);
+	char	   *what;
 
-	check_uri(uri);
+	pge_kek_uri_check(uri);
+	what = psprintf("could not use \"%s\" as KEK \"%s\"", uri, name);
 	describe(what, uri);
 	prove_wrap(what, uri, keyring);
 	return pstrdup(uri);
-}
-
-/* ASCII, so that it means the same to the agent as to any database. */
-static void
-check_uri(const char *uri)
-{
-	size_t		len = strlen(uri);
-
-	if (len == 0 || len > PGE_KEK_URI_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("URI of a KEK must have 1 to %d bytes", PGE_KEK_URI_MAX)));
-	if (!is_plain(pge_bytes(uri, len)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("URI of a KEK must be printable ASCII without spaces")));
-}
-
-static bool
-is_plain(PgeBytes uri)
-{
-	for (size_t i = 0; i < uri.len; i++)
-		if (uri.data[i] <= 0x20 || uri.data[i] >= 0x7f)
-			return false;
-	return true;
 }
 
 static void
@@ -182,7 +157,8 @@ pge_enable_kek(const char *name)
 	if (kek.state == PGE_KEK_DESTROYED)
 		ereport(ERROR,
 				(errcode(PGE_ERRCODE_KEK_UNUSABLE),
-				 errmsg("KEK \"%s\" is destroyed", name)));
+				 errmsg("KEK \"%s\" is destroyed", name),
+				 errhint("Create another one with envelope_create_kek.")));
 	if (kek.state == PGE_KEK_RETIRED)
 		pge_write_kek_state(name, PGE_KEK_ENABLED);
 }
@@ -222,7 +198,8 @@ pge_kek_for_wrapping(const char *name, KeyringKek *kek)
 				(errcode(PGE_ERRCODE_KEK_UNUSABLE),
 				 errmsg("KEK \"%s\" is %s", name, pge_kek_state_name(kek->state)),
 				 kek->state == PGE_KEK_RETIRED ?
-				 errhint("Let it wrap again with envelope_enable_kek, or move its keys to another KEK with rewrap_all.") : 0));
+				 errhint("Let it wrap again with envelope_enable_kek, or move its keys to another KEK with rewrap_all.") :
+				 errhint("Create another one with envelope_create_kek.")));
 }
 
 static void
@@ -230,7 +207,8 @@ kek_exists(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
-			 errmsg("KEK \"%s\" already exists", name)));
+			 errmsg("KEK \"%s\" already exists", name),
+			 errhint("Choose another name, or use the KEK that is there.")));
 }
 
 static void
@@ -238,6 +216,6 @@ no_such_kek(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("KEK \"%s\" does not exist", name),
+			 errmsg("KEK \"%s\" does not exist", pge_report_name(name)),
 			 errhint("Create it with envelope_create_kek, or see the table envelope.kek.")));
 }

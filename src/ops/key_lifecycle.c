@@ -46,7 +46,8 @@ pge_key_for_manager(const char *key_id, KeyringKey *key)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for key \"%s\"", key_id),
-				 errdetail("It takes the right \"manage\" on this key.")));
+				 errdetail("It takes the right \"manage\" on this key."),
+				 errhint("The right to a key is given with envelope_grant.")));
 }
 
 int32
@@ -59,11 +60,12 @@ pge_create_key(const char *key_id, const char *kek, const char *algorithm,
 	pge_write_allowed("envelope_create_key()");
 	pge_key_id_check(key_id);
 	pge_kek_name_check(kek);
+	pge_kek_name_refuse_uri(kek);
 	plan.key.algorithm = pge_algorithm_number(algorithm);
 	if (plan.key.algorithm == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown algorithm \"%s\"", algorithm),
+				 errmsg("unknown algorithm \"%s\"", pge_report_name(algorithm)),
 				 errhint("Use XAES_256_GCM, or AES256_GCM for fewer bytes per value.")));
 	strlcpy(plan.key.key_id, key_id, sizeof(plan.key.key_id));
 	strlcpy(plan.key.kek, kek, sizeof(plan.key.kek));
@@ -274,7 +276,8 @@ pge_mark_compromised(const char *key_id, int32 version)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("key \"%s\" has no version %d", key_id, version)));
+			 errmsg("key \"%s\" has no version %d", key_id, version),
+			 errhint("Its versions are in the table envelope.dek.")));
 }
 
 static void
@@ -282,7 +285,8 @@ key_is_destroyed(const char *key_id)
 {
 	ereport(ERROR,
 			(errcode(PGE_ERRCODE_KEY_DESTROYED),
-			 errmsg("key \"%s\" is destroyed", key_id)));
+			 errmsg("key \"%s\" is destroyed", key_id),
+			 errhint("%s", pge_status_hint(PGE_KEY_DESTROYED))));
 }
 
 static void
@@ -290,7 +294,7 @@ no_such_key(const char *key_id)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("key \"%s\" does not exist", key_id),
+			 errmsg("key \"%s\" does not exist", pge_report_name(key_id)),
 			 errhint("Create it with envelope_create_key.")));
 }
 
@@ -300,5 +304,6 @@ key_exists(const char *key_id)
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("key \"%s\" already exists", key_id),
-			 errdetail("The name of a key is never given twice, not even after it was destroyed.")));
+			 errdetail("The name of a key is never given twice, not even after it was destroyed."),
+			 errhint("Choose another name, or make a new version of this key with envelope_rotate_key.")));
 }

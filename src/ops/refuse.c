@@ -61,7 +61,7 @@ refuse_no_active(const char *key_id, uint32 need, Oid user)
 	if (strlen(key_id) > PGE_KEY_ID_MAX || !pge_keyring_find_key(key_id, &key))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("key \"%s\" does not exist", key_id),
+				 errmsg("key \"%s\" does not exist", pge_report_name(key_id)),
 				 errhint("Make it with envelope_create_key.")));
 	if ((pge_keyring_rights(user, key_id) & need) != need)
 		refuse_right(key_id);
@@ -75,8 +75,9 @@ static void refuse_seal(const DekRequest *request, const KeyringMemo *memo, Oid 
 static void
 refuse_seal(const DekRequest *request, const KeyringMemo *memo, Oid user)
 {
+	/* of a name that is too long, enough to see that it is */
 	const char *key_id = pnstrdup((const char *) request->key_id.data,
-								  request->key_id.len);
+								  Min(request->key_id.len, PGE_KEY_ID_MAX + 1));
 
 	if (memo == NULL)
 		refuse_no_active(key_id, request->need, user);

@@ -130,7 +130,7 @@ find_kek(const char *name, bool lock, RowLock mode, KeyringKek *kek)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("KEK \"%s\" does not exist", name),
+			 errmsg("KEK \"%s\" does not exist", pge_report_name(name)),
 			 errhint("Create it with envelope_create_kek, or see the table envelope.kek.")));
 }
 

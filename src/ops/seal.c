@@ -32,7 +32,8 @@ check_length(size_t plain_len, size_t overhead)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("the value is too long to be sealed"),
-				 errdetail("A value has at most %zu bytes.", limit)));
+				 errdetail("A value has at most %zu bytes.", limit),
+				 errhint("Seal it in parts, each bound to its place with envelope_bind.")));
 }
 
 bytea *

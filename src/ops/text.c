@@ -30,7 +30,8 @@ refuse_not_utf8(TextRole role)
 				 errhint("Seal its bytes with envelope_encrypt_bytea.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-			 errmsg("the associated data cannot be written as UTF-8")));
+			 errmsg("the associated data cannot be written as UTF-8"),
+			 errhint("Bind the value to text, such as a number or an encode(..., 'hex').")));
 }
 
 static void refuse_not_text(void) pg_attribute_noreturn();
@@ -179,7 +180,8 @@ text_in_encoding(const char *utf8, size_t len, int encoding)
 	if (converted > MaxAllocSize - VARHDRSZ)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the opened value is too long for text of this database's encoding")));
+				 errmsg("the opened value is too long for text of this database's encoding"),
+				 errhint("Open its bytes with envelope_decrypt_bytea.")));
 	SET_VARSIZE(room, VARHDRSZ + converted);
 	return (text *) room;
 }

@@ -44,11 +44,14 @@ require_manage(const char *key_id)
 	if (strlen(key_id) > PGE_KEY_ID_MAX || !pge_keyring_find_key(key_id, &key))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("key \"%s\" does not exist", key_id)));
+				 errmsg("key \"%s\" does not exist", pge_report_name(key_id)),
+				 errhint("Create it with envelope_create_key.")));
 	if ((pge_keyring_rights(GetUserId(), key_id) & PGE_RIGHT_MANAGE) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for key \"%s\"", key_id)));
+				 errmsg("permission denied for key \"%s\"", key_id),
+				 errdetail("It takes the right \"manage\" on this key."),
+				 errhint("The right to a key is given with envelope_grant.")));
 }
 
 /*

@@ -28,11 +28,19 @@ $node->safe_psql('latin1', q{SET client_min_messages = error; SELECT envelope_cr
 is($node->safe_psql('latin1', q{SELECT envelope_create_key('of two letters', chr(194) || 'B')}), '1',
 	'a KEK of two letters of LATIN1');
 
+# There a control character of the upper half is one byte.
+$node->fails_with(q{SELECT envelope_create_kek('a' || chr(155) || '2J')}, '22023',
+	'a KEK with a control character of the upper half', dbname => 'latin1');
+my ($out, $said) = $node->try(q{SET client_encoding = 'LATIN1'; SELECT envelope_rotate_kek('a' || chr(155) || chr(233) || E'\\nLOG')}, dbname => 'latin1');
+like($said, qr/ERROR:  42704: KEK "a\?\xe9\?LOG" does not exist\n/, 'nor does a message show one');
+
 # SQL_ASCII has no characters, only bytes: those must be UTF-8.
 my $bytes = q{SELECT envelope_create_key(convert_from('\x%s', 'SQL_ASCII'), 'main')};
 is($node->safe_psql('sql_ascii', sprintf($bytes, 'c3a9')), '1', 'UTF-8 in SQL_ASCII');
 my $err = $node->fails_with(sprintf($bytes, 'e9'), '22023', 'LATIN1 in SQL_ASCII', dbname => 'sql_ascii');
 like($err, qr/cannot be written as UTF-8/, 'says what is wrong');
+$err = $node->fails_with(q{SELECT envelope_create_kek(convert_from('\xe9', 'SQL_ASCII'))}, '22023', 'nor is it the name of a KEK', dbname => 'sql_ascii');
+like($err, qr/cannot be written as UTF-8/, 'for the same reason');
 
 is($node->safe_psql($_, q{SELECT DISTINCT envelope_rotate_key(key_id) FROM envelope.key}), '2',
 	"and can be found again in $_") for qw(latin1 sql_ascii);
