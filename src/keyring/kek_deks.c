@@ -39,10 +39,9 @@ pge_keyring_deks_under(const char *kek, uint32 after, uint32 *dek_ids, int room)
 	while (count < room &&
 		   (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 	{
-		bool		isnull;
+		KeyringScan row = {relation, scan};
 
-		dek_ids[count++] = (uint32) DatumGetInt64(heap_getattr(tuple, Anum_wrapping_dek_id,
-															   RelationGetDescr(relation), &isnull));
+		dek_ids[count++] = pge_keyring_dek_id_column(tuple, &row, Anum_wrapping_dek_id);
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);

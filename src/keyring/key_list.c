@@ -11,6 +11,7 @@
 #include "access/htup.h"
 #include "utils/builtins.h"
 
+#include "base/limits.h"
 #include "keyring/key_list.h"
 #include "keyring/keyring_private.h"
 
@@ -19,6 +20,7 @@ pge_keyring_key_ids(char ***key_ids)
 {
 	int			capacity = 64;
 	int			count = 0;
+	char		key_id[PGE_KEY_ID_MAX + 1];
 	KeyringScan scan;
 	HeapTuple	tuple;
 
@@ -31,8 +33,8 @@ pge_keyring_key_ids(char ***key_ids)
 			capacity *= 2;
 			*key_ids = repalloc(*key_ids, sizeof(char *) * capacity);
 		}
-		(*key_ids)[count++] =
-			TextDatumGetCString(pge_keyring_column(tuple, &scan, Anum_key_key_id));
+		pge_keyring_text_column(tuple, &scan, Anum_key_key_id, key_id, sizeof(key_id));
+		(*key_ids)[count++] = pstrdup(key_id);
 	}
 	pge_keyring_scan_end(&scan);
 	return count;

@@ -28,9 +28,23 @@ extern void pge_keyring_scan_begin(KeyringScan *scan, const char *table,
 extern HeapTuple pge_keyring_scan_next(KeyringScan *scan);
 extern void pge_keyring_scan_end(KeyringScan *scan);
 
-/* Columns; NULL where the table says NOT NULL is an error "cannot happen". */
-extern Datum pge_keyring_column(HeapTuple tuple, const KeyringScan *scan, int attno);
 extern void pge_keyring_key_text(ScanKey key, int attno, const char *value);
+
+/*
+ * ereport(ERROR, KE013), which names table, column and row; "what" ends the
+ * sentence that begins with "it".
+ */
+extern void pge_keyring_refuse_row(HeapTuple tuple, const KeyringScan *scan,
+								   int attno, const char *what) pg_attribute_noreturn();
+
+/* Columns: what the tables' checks do not allow is refused as above, NULL first of all. */
+extern Datum pge_keyring_column(HeapTuple tuple, const KeyringScan *scan, int attno);
+extern void pge_keyring_text_column(HeapTuple tuple, const KeyringScan *scan,
+									int attno, char *dst, size_t size);
+extern size_t pge_keyring_bytes_column(HeapTuple tuple, const KeyringScan *scan, int attno,
+									   uint8 *dst, size_t least, size_t most);
+extern int32 pge_keyring_count_column(HeapTuple tuple, const KeyringScan *scan, int attno);
+extern uint32 pge_keyring_dek_id_column(HeapTuple tuple, const KeyringScan *scan, int attno);
 
 #define Anum_keyring_uuid			1
 #define Anum_kek_name				1

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -22,6 +23,8 @@
 #include "base/report.h"
 #include "keyring/keyring.h"
 #include "keyring/keyring_private.h"
+
+#define RIGHTS_SIZE_MAX 1024	/* three short words; a hand may have repeated them */
 
 static uint32 rights_granted(Oid user, const char *key_id);
 static bool grant_is_for(HeapTuple tuple, const KeyringScan *scan, Oid user);
@@ -38,34 +41,70 @@ pge_right_number(const char *name)
 	return 0;
 }
 
-uint32
-pge_rights_of_array(ArrayType *array)
+/* All rights of the array, or the element that is none; false: that one is NULL. */
+static bool
+read_rights(ArrayType *array, uint32 *rights, int *place, char **none)
 {
 	Datum	   *elements;
 	bool	   *nulls;
 	int			count;
-	uint32		rights = 0;
 
+	*rights = 0;
+	*none = NULL;
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT,
 					  &elements, &nulls, &count);
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count && *none == NULL; i++)
 	{
 		char	   *name;
 		uint32		right;
 
+		*place = i + 1;
 		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("right %d is NULL", i + 1)));
+			return false;
 		name = TextDatumGetCString(elements[i]);
 		right = pge_right_number(name);
 		if (right == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown right \"%s\"", pge_report_name(name)),
-					 errhint("Rights are encrypt, decrypt and manage.")));
-		rights |= right;
+			*none = name;
+		*rights |= right;
 	}
+	return true;
+}
+
+uint32
+pge_rights_of_array(ArrayType *array)
+{
+	uint32		rights;
+	int			place;
+	char	   *none;
+
+	if (!read_rights(array, &rights, &place, &none))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("right %d is NULL", place),
+				 errhint("Rights are encrypt, decrypt and manage.")));
+	if (none != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown right \"%s\"", pge_report_name(none)),
+				 errhint("Rights are encrypt, decrypt and manage.")));
+	return rights;
+}
+
+/* Nobody's rights are guessed from a row that makes no sense. */
+static uint32
+rights_column(HeapTuple tuple, const KeyringScan *scan)
+{
+	Datum		value = pge_keyring_column(tuple, scan, Anum_key_grant_rights);
+	uint32		rights;
+	int			place;
+	char	   *none;
+
+	if (toast_raw_datum_size(value) > RIGHTS_SIZE_MAX)
+		pge_keyring_refuse_row(tuple, scan, Anum_key_grant_rights,
+							   "is longer than rights can be");
+	if (!read_rights(DatumGetArrayTypeP(value), &rights, &place, &none) || none != NULL)
+		pge_keyring_refuse_row(tuple, scan, Anum_key_grant_rights,
+							   "has an element that is no right");
 	return rights;
 }
 
@@ -91,8 +130,7 @@ rights_granted(Oid user, const char *key_id)
 	while ((tuple = pge_keyring_scan_next(&scan)) != NULL)
 	{
 		if (grant_is_for(tuple, &scan, user))
-			rights |= pge_rights_of_array(
-				DatumGetArrayTypeP(pge_keyring_column(tuple, &scan, Anum_key_grant_rights)));
+			rights |= rights_column(tuple, &scan);
 	}
 	pge_keyring_scan_end(&scan);
 	return rights;
@@ -113,8 +151,7 @@ pge_keyring_granted(const char *key_id, const char *role)
 				NameGetDatum(&name));
 	pge_keyring_scan_begin(&scan, "key_grant", "key_grant_pkey", keys, 2);
 	while ((tuple = pge_keyring_scan_next(&scan)) != NULL)
-		rights |= pge_rights_of_array(
-			DatumGetArrayTypeP(pge_keyring_column(tuple, &scan, Anum_key_grant_rights)));
+		rights |= rights_column(tuple, &scan);
 	pge_keyring_scan_end(&scan);
 	return rights;
 }

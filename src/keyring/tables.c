@@ -76,8 +76,9 @@ static const NameOfNumber purposes[] = {
 
 static Oid	find_relation(const char *name, Oid schema);
 static void require_member(Oid relid, const char *name);
-static void copy_text(char *dst, size_t size, Datum value);
-static int	number_of(const NameOfNumber *names, Datum value);
+static int	word_column(HeapTuple tuple, const KeyringScan *scan, int attno,
+						const NameOfNumber *names);
+static void refuse_second(HeapTuple tuple, const KeyringScan *scan, int attno) pg_attribute_noreturn();
 static const char *name_of(const NameOfNumber *names, int number);
 static bool written_here(HeapTuple tuple);
 static void read_dek(HeapTuple tuple, const KeyringScan *scan, KeyringDek *dek);
@@ -85,7 +86,7 @@ static bool find_one_dek(const char *index, ScanKey keys, int nkeys,
 						 bool active, KeyringDek *dek);
 static void begin_wrappings(KeyringScan *scan, uint32 dek_id);
 static int	copy_live_wrappings(KeyringScan *scan, KeyringWrapping *out, int room);
-static List *add_name(List *names, char *name);
+static List *add_name(List *names, const char *name);
 static void copy_uri(KeyringWrapping *wrapping);
 
 /*
@@ -106,6 +107,11 @@ find_relation(const char *name, Oid schema)
 {
 	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 
+	if (!OidIsValid(relid) && OidIsValid(get_extension_oid("pg_envelope", true)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"envelope.%s\" of extension \"pg_envelope\" is missing", name),
+				 errhint("Somebody dropped or renamed it; make it again as the extension's script does, or restore it from a backup.")));
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -160,19 +166,6 @@ pge_keyring_scan_end(KeyringScan *scan)
 	table_close(scan->relation, AccessShareLock);
 }
 
-Datum
-pge_keyring_column(HeapTuple tuple, const KeyringScan *scan, int attno)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, attno,
-									 RelationGetDescr(scan->relation), &isnull);
-
-	if (isnull)
-		elog(ERROR, "column %d of \"envelope.%s\" is NULL",
-			 attno, RelationGetRelationName(scan->relation));
-	return value;
-}
-
 /* The columns are COLLATE "C", which is what ScanKeyInit assumes. */
 void
 pge_keyring_key_text(ScanKey key, int attno, const char *value)
@@ -181,30 +174,24 @@ pge_keyring_key_text(ScanKey key, int attno, const char *value)
 				CStringGetTextDatum(value));
 }
 
-static void
-copy_text(char *dst, size_t size, Datum value)
+static int
+word_column(HeapTuple tuple, const KeyringScan *scan, int attno,
+			const NameOfNumber *names)
 {
-	char	   *cstring = TextDatumGetCString(value);
+	char		word[NAMEDATALEN];
 
-	if (strlcpy(dst, cstring, size) >= size)
-		elog(ERROR, "text of a key table is too long");
-	pfree(cstring);
+	pge_keyring_text_column(tuple, scan, attno, word, sizeof(word));
+	for (; names->name; names++)
+		if (strcmp(names->name, word) == 0)
+			return names->number;
+	pge_keyring_refuse_row(tuple, scan, attno, "is a word that has no meaning there");
 }
 
-static int
-number_of(const NameOfNumber *names, Datum value)
+/* What an index of ours does not allow; it may have been dropped. */
+static void
+refuse_second(HeapTuple tuple, const KeyringScan *scan, int attno)
 {
-	char	   *name = TextDatumGetCString(value);
-
-	for (; names->name; names++)
-	{
-		if (strcmp(names->name, name) == 0)
-		{
-			pfree(name);
-			return names->number;
-		}
-	}
-	elog(ERROR, "unknown word \"%s\" in a key table", name);
+	pge_keyring_refuse_row(tuple, scan, attno, "is what only one row may have");
 }
 
 uint8
@@ -271,14 +258,30 @@ pge_keyring_find_uuid(uint8 uuid[PGE_UUID_LEN])
 {
 	KeyringScan scan;
 	HeapTuple	tuple;
+	bool		found;
 
 	pge_keyring_scan_begin(&scan, "keyring", "keyring_pkey", NULL, 0);
 	tuple = pge_keyring_scan_next(&scan);
-	if (tuple)
+	found = tuple != NULL;
+	if (found)
 		memcpy(uuid, DatumGetUUIDP(pge_keyring_column(tuple, &scan, Anum_keyring_uuid))->data,
 			   PGE_UUID_LEN);
+	if (found && (tuple = pge_keyring_scan_next(&scan)) != NULL)
+		refuse_second(tuple, &scan, Anum_keyring_uuid);
 	pge_keyring_scan_end(&scan);
-	return tuple != NULL;
+	return found;
+}
+
+static void
+read_kek(HeapTuple tuple, const KeyringScan *scan, KeyringKek *kek)
+{
+	pge_keyring_text_column(tuple, scan, Anum_kek_name, kek->name, sizeof(kek->name));
+	pge_keyring_text_column(tuple, scan, Anum_kek_uri, kek->uri, sizeof(kek->uri));
+	if (kek->uri[0] == '\0' || !pge_kek_uri_is_plain(pge_bytes(kek->uri, strlen(kek->uri))))
+		pge_keyring_refuse_row(tuple, scan, Anum_kek_uri, "is no URI");
+	kek->state = word_column(tuple, scan, Anum_kek_state, kek_states);
+	kek->unused = !heap_attisnull(tuple, Anum_kek_unused_since,
+								  RelationGetDescr(scan->relation));
 }
 
 bool
@@ -287,23 +290,31 @@ pge_keyring_find_kek(const char *name, KeyringKek *kek)
 	KeyringScan scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
+	bool		found = false;
 
 	pge_keyring_key_text(&key, Anum_kek_name, name);
 	pge_keyring_scan_begin(&scan, "kek", "kek_pkey", &key, 1);
-	tuple = pge_keyring_scan_next(&scan);
-	if (tuple)
+	while ((tuple = pge_keyring_scan_next(&scan)) != NULL)
 	{
-		copy_text(kek->name, sizeof(kek->name),
-				  pge_keyring_column(tuple, &scan, Anum_kek_name));
-		copy_text(kek->uri, sizeof(kek->uri),
-				  pge_keyring_column(tuple, &scan, Anum_kek_uri));
-		kek->state = number_of(kek_states,
-							   pge_keyring_column(tuple, &scan, Anum_kek_state));
-		kek->unused = !heap_attisnull(tuple, Anum_kek_unused_since,
-									  RelationGetDescr(scan.relation));
+		if (found)
+			refuse_second(tuple, &scan, Anum_kek_name);
+		read_kek(tuple, &scan, kek);
+		found = true;
 	}
 	pge_keyring_scan_end(&scan);
-	return tuple != NULL;
+	return found;
+}
+
+static void
+read_key(HeapTuple tuple, const KeyringScan *scan, KeyringKey *key)
+{
+	pge_keyring_text_column(tuple, scan, Anum_key_key_id, key->key_id, sizeof(key->key_id));
+	pge_keyring_text_column(tuple, scan, Anum_key_kek, key->kek, sizeof(key->kek));
+	key->algorithm = word_column(tuple, scan, Anum_key_algorithm, algorithm_names);
+	key->require_associated_data =
+		DatumGetBool(pge_keyring_column(tuple, scan, Anum_key_require_associated));
+	key->state = word_column(tuple, scan, Anum_key_state, key_states);
+	key->own = written_here(tuple);
 }
 
 bool
@@ -312,47 +323,35 @@ pge_keyring_find_key(const char *key_id, KeyringKey *key)
 	KeyringScan scan;
 	ScanKeyData scankey;
 	HeapTuple	tuple;
+	bool		found = false;
 
 	pge_keyring_key_text(&scankey, Anum_key_key_id, key_id);
 	pge_keyring_scan_begin(&scan, "key", "key_pkey", &scankey, 1);
-	tuple = pge_keyring_scan_next(&scan);
-	if (tuple)
+	while ((tuple = pge_keyring_scan_next(&scan)) != NULL)
 	{
-		copy_text(key->key_id, sizeof(key->key_id),
-				  pge_keyring_column(tuple, &scan, Anum_key_key_id));
-		copy_text(key->kek, sizeof(key->kek),
-				  pge_keyring_column(tuple, &scan, Anum_key_kek));
-		key->algorithm = number_of(algorithm_names,
-								   pge_keyring_column(tuple, &scan, Anum_key_algorithm));
-		key->require_associated_data =
-			DatumGetBool(pge_keyring_column(tuple, &scan, Anum_key_require_associated));
-		key->state = number_of(key_states,
-							   pge_keyring_column(tuple, &scan, Anum_key_state));
-		key->own = written_here(tuple);
+		if (found)
+			refuse_second(tuple, &scan, Anum_key_key_id);
+		read_key(tuple, &scan, key);
+		found = true;
 	}
 	pge_keyring_scan_end(&scan);
-	return tuple != NULL;
+	return found;
 }
 
 static void
 read_dek(HeapTuple tuple, const KeyringScan *scan, KeyringDek *dek)
 {
-	bytea	   *check = DatumGetByteaPP(pge_keyring_column(tuple, scan, Anum_dek_check_value));
-
-	if (VARSIZE_ANY_EXHDR(check) != PGE_CHECK_VALUE_LEN)
-		elog(ERROR, "check_value of a data key has a wrong length");
-	memcpy(dek->check_value, VARDATA_ANY(check), PGE_CHECK_VALUE_LEN);
-	dek->dek_id = (uint32) DatumGetInt64(pge_keyring_column(tuple, scan, Anum_dek_dek_id));
-	copy_text(dek->key_id, sizeof(dek->key_id),
-			  pge_keyring_column(tuple, scan, Anum_dek_key_id));
-	dek->version = DatumGetInt32(pge_keyring_column(tuple, scan, Anum_dek_version));
-	dek->purpose = number_of(purposes, pge_keyring_column(tuple, scan, Anum_dek_purpose));
-	dek->algorithm = number_of(algorithm_names,
-							   pge_keyring_column(tuple, scan, Anum_dek_algorithm));
+	pge_keyring_bytes_column(tuple, scan, Anum_dek_check_value, dek->check_value,
+							 PGE_CHECK_VALUE_LEN, PGE_CHECK_VALUE_LEN);
+	dek->dek_id = pge_keyring_dek_id_column(tuple, scan, Anum_dek_dek_id);
+	pge_keyring_text_column(tuple, scan, Anum_dek_key_id, dek->key_id, sizeof(dek->key_id));
+	dek->version = pge_keyring_count_column(tuple, scan, Anum_dek_version);
+	dek->purpose = word_column(tuple, scan, Anum_dek_purpose, purposes);
+	dek->algorithm = word_column(tuple, scan, Anum_dek_algorithm, algorithm_names);
 	memcpy(dek->keyring,
 		   DatumGetUUIDP(pge_keyring_column(tuple, scan, Anum_dek_keyring))->data,
 		   PGE_UUID_LEN);
-	dek->state = number_of(dek_states, pge_keyring_column(tuple, scan, Anum_dek_state));
+	dek->state = word_column(tuple, scan, Anum_dek_state, dek_states);
 	dek->own = written_here(tuple);
 }
 
@@ -365,13 +364,19 @@ find_one_dek(const char *index, ScanKey keys, int nkeys, bool active, KeyringDek
 {
 	KeyringScan scan;
 	HeapTuple	tuple;
+	KeyringDek	row;
 	bool		found = false;
 
 	pge_keyring_scan_begin(&scan, "dek", index, keys, nkeys);
-	while (!found && (tuple = pge_keyring_scan_next(&scan)) != NULL)
+	while ((tuple = pge_keyring_scan_next(&scan)) != NULL)
 	{
-		read_dek(tuple, &scan, dek);
-		found = !active || dek->state == PGE_DEK_ACTIVE;
+		read_dek(tuple, &scan, &row);
+		if (active && row.state != PGE_DEK_ACTIVE)
+			continue;
+		if (found)
+			refuse_second(tuple, &scan, active ? Anum_dek_state : Anum_dek_dek_id);
+		*dek = row;
+		found = true;
 	}
 	pge_keyring_scan_end(&scan);
 	return found;
@@ -444,19 +449,15 @@ copy_live_wrappings(KeyringScan *scan, KeyringWrapping *out, int room)
 	while (count < room && (tuple = pge_keyring_scan_next(scan)) != NULL)
 	{
 		KeyringWrapping *w = &out[count];
-		bytea	   *wrapped;
 
 		if (heap_attisnull(tuple, Anum_wrapping_wrapped, RelationGetDescr(scan->relation)))
 			continue;
-		w->seq = DatumGetInt32(pge_keyring_column(tuple, scan, Anum_wrapping_seq));
-		copy_text(w->kek, sizeof(w->kek), pge_keyring_column(tuple, scan, Anum_wrapping_kek));
-		copy_text(w->kek_version, sizeof(w->kek_version),
-				  pge_keyring_column(tuple, scan, Anum_wrapping_kek_version));
-		wrapped = DatumGetByteaPP(pge_keyring_column(tuple, scan, Anum_wrapping_wrapped));
-		w->wrapped_len = VARSIZE_ANY_EXHDR(wrapped);
-		if (w->wrapped_len > sizeof(w->wrapped))
-			elog(ERROR, "wrapped data key is too long");
-		memcpy(w->wrapped, VARDATA_ANY(wrapped), w->wrapped_len);
+		w->seq = pge_keyring_count_column(tuple, scan, Anum_wrapping_seq);
+		pge_keyring_text_column(tuple, scan, Anum_wrapping_kek, w->kek, sizeof(w->kek));
+		pge_keyring_text_column(tuple, scan, Anum_wrapping_kek_version,
+								w->kek_version, sizeof(w->kek_version));
+		w->wrapped_len = pge_keyring_bytes_column(tuple, scan, Anum_wrapping_wrapped,
+												  w->wrapped, 4, sizeof(w->wrapped));
 		count++;
 	}
 	return count;
@@ -469,7 +470,8 @@ copy_uri(KeyringWrapping *wrapping)
 
 	if (!pge_keyring_find_kek(wrapping->kek, &kek))
 		pge_report_error(PGE_UNKNOWN_DEK,	/* may yet arrive, as a DEK may */
-						 psprintf("KEK \"%s\" of a wrapping is not known", wrapping->kek),
+						 psprintf("KEK \"%s\" of a wrapping is not known",
+								  pge_report_name(wrapping->kek)),
 						 pge_bytes(NULL, 0));
 	strlcpy(wrapping->uri, kek.uri, sizeof(wrapping->uri));
 }
@@ -537,14 +539,18 @@ pge_keyring_keks_of(uint32 dek_id, List *names)
 
 	begin_wrappings(&scan, dek_id);
 	while ((tuple = pge_keyring_scan_next(&scan)) != NULL)
-		names = add_name(names, TextDatumGetCString(pge_keyring_column(tuple, &scan,
-																	   Anum_wrapping_kek)));
+	{
+		char		kek[NAMEDATALEN];
+
+		pge_keyring_text_column(tuple, &scan, Anum_wrapping_kek, kek, sizeof(kek));
+		names = add_name(names, kek);
+	}
 	pge_keyring_scan_end(&scan);
 	return names;
 }
 
 static List *
-add_name(List *names, char *name)
+add_name(List *names, const char *name)
 {
 	ListCell   *cell;
 
@@ -553,7 +559,7 @@ add_name(List *names, char *name)
 		if (strcmp(lfirst(cell), name) == 0)
 			return names;
 	}
-	return lappend(names, name);
+	return lappend(names, pstrdup(name));
 }
 
 PgeStatus

@@ -41,7 +41,7 @@ static void refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple 
 static void refuse_loss(Relation relation, HeapTuple old, HeapTuple new);
 static bool column_changed(Relation relation, int column, HeapTuple old, HeapTuple new);
 static bool is_needed(Relation relation, HeapTuple tuple);
-static void check_key_id(Relation relation, HeapTuple tuple);
+static void check_names(Relation relation, HeapTuple tuple);
 static HeapTuple resolve_role(Relation relation, HeapTuple tuple);
 static bool is_table(Relation relation, const char *name);
 
@@ -65,13 +65,10 @@ envelope_guard_row(PG_FUNCTION_ARGS)
 		if (is_table(relation, "dek"))
 			refuse_changed_identity(relation, trigger->tg_trigtuple, result);
 	}
-	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-	{
-		if (is_table(relation, "key"))
-			check_key_id(relation, result);
-		if (is_table(relation, "key_grant"))
-			result = resolve_role(relation, result);
-	}
+	if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		check_names(relation, result);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && is_table(relation, "key_grant"))
+		result = resolve_role(relation, result);
 
 	tell_everybody();
 	return PointerGetDatum(result);
@@ -200,6 +197,8 @@ is_needed(Relation relation, HeapTuple tuple)
 	bool		isnull;
 	Datum		name = heap_getattr(tuple, 1, RelationGetDescr(relation), &isnull);
 
+	if (isnull)
+		return false;			/* a hand has dropped the primary key */
 	if (is_table(relation, "kek"))
 		return pge_keyring_kek_is_needed(TextDatumGetCString(name));
 	if (is_table(relation, "key"))
@@ -213,16 +212,27 @@ is_needed(Relation relation, HeapTuple tuple)
 	return false;
 }
 
-/* The table's own check counts bytes of the database's encoding. */
+/*
+ * What messages will show, and what a binding must hold: the tables' own checks
+ * count bytes of the database's encoding and know no control character of it.
+ */
 static void
-check_key_id(Relation relation, HeapTuple tuple)
+check_names(Relation relation, HeapTuple tuple)
 {
 	bool		isnull;
-	Datum		key_id = heap_getattr(tuple, Anum_key_key_id,
-									  RelationGetDescr(relation), &isnull);
+	Datum		name = heap_getattr(tuple, 1, RelationGetDescr(relation), &isnull);
 
-	if (!isnull)
-		pge_key_id_check(TextDatumGetCString(key_id));
+	if (isnull)
+		return;
+	if (is_table(relation, "key"))
+		pge_key_id_check(TextDatumGetCString(name));
+	if (is_table(relation, "kek"))
+	{
+		pge_kek_name_check(TextDatumGetCString(name));
+		name = heap_getattr(tuple, Anum_kek_uri, RelationGetDescr(relation), &isnull);
+		if (!isnull)
+			pge_kek_uri_check(TextDatumGetCString(name));
+	}
 }
 
 /*

@@ -127,7 +127,14 @@ run_as_owner(const char *sql, Params *params)
 static void
 run_on_one(const char *what, const char *sql, Params *params)
 {
-	if (run(sql, params) != 1)
+	uint64		rows = run(sql, params);
+
+	if (rows > 1)
+		ereport(ERROR,
+				(errcode(PGE_ERRCODE_WRAPPING_DAMAGED),
+				 errmsg("could not change %s: several rows have its number or name", what),
+				 errhint("The functions of pg_envelope did not write that; restore the rows from a backup.")));
+	if (rows != 1)
 		snapshot_too_old(what);
 }
 

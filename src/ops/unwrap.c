@@ -123,8 +123,11 @@ pge_unwrap(const KeyringDek *row, uint32 flush, PgeSecret *dek,
 	int			n = pge_keyring_wrappings(row->dek_id, &wrappings);
 	PgeStatus	status = pge_keyring_binding(row, &binding);
 
-	/* without a wrapping: on a subscriber it may yet arrive */
-	note_failure(failure, status != PGE_OK ? status : PGE_UNKNOWN_DEK,
+	/*
+	 * A row that cannot be bound is none of ours; without a wrapping: on a
+	 * subscriber it may yet arrive.
+	 */
+	note_failure(failure, status != PGE_OK ? PGE_WRAPPING_DAMAGED : PGE_UNKNOWN_DEK,
 				 pge_bytes(NULL, 0));
 	for (int i = 0; status == PGE_OK && i < n; i++)
 	{
