@@ -62,7 +62,7 @@ refuse_no_active(const char *key_id, uint32 need, Oid user)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("key \"%s\" does not exist", pge_report_name(key_id)),
-				 errhint("Make it with envelope_create_key.")));
+				 errhint("Create it with envelope_create_key.")));
 	if ((pge_keyring_rights(user, key_id) & need) != need)
 		refuse_right(key_id);
 	refuse_state(key.state, PGE_DEK_ACTIVE, key_id);
