@@ -89,7 +89,7 @@ pge_status_hint(PgeStatus status)
 {
 	const StatusRow *row = find_row(status);
 
-	return row ? row->hint : NULL;
+	return row ? row->hint : find_row(PGE_UNAVAILABLE)->hint;
 }
 
 /*

@@ -381,6 +381,32 @@ def section(text, title):
     return m.group(1) if m else ""
 
 
+def asserted_codes(tree):
+    """Every SQLSTATE that a test waits for: in a pattern or a quoted word, or in expected output."""
+    found = set()
+    for path, text in tree.items():
+        if re.fullmatch(r"test/t/[^/]+\.pl", path):
+            for line in text.split("\n"):
+                line = re.sub(r"(^|\s)#.*", "", line)
+                if not re.search(r"\b(?:unlike|isnt|diag|note)\b", line):
+                    found.update(re.findall(r"['\"]([0-9A-Z]{5})['\"]", line))
+                    for pattern in re.findall(r"/[^/]*/", line):
+                        found.update(re.findall(r"(?<![0-9A-Z])[0-9A-Z]{5}(?![0-9A-Z])", pattern))
+        elif re.fullmatch(r"(?:test/isolation/)?expected/[^/]+\.out", path):
+            found.update(re.findall(r"^(?:ERROR:\s+)?([0-9A-Z]{5})(?::.*)?$", text, re.M))
+    return found
+
+
+@rule("sqlstates", "an SQLSTATE that README promises and no test has seen may be another one")
+def sqlstates(tree):
+    table = section(tree.get("README.md", ""), "SQLSTATE")
+    asserted = asserted_codes(tree)
+    for first in re.findall(r"^\| ([0-9A-Z, ]+?) \|", table, re.M):
+        for code in first.split(", "):
+            if len(code) == 5 and code not in asserted:
+                yield "README.md", line_of(tree["README.md"], tree["README.md"].find(f"{code}")), f"no test asserts {code}"
+
+
 @rule("version", "a version written twice is wrong once")
 def version(tree):
     def find(path, pattern):

@@ -51,12 +51,14 @@ int f(void)
 CLEAN = {
     "Makefile": "all:\n",
     "README.md": "# x\n## Settings\n| name | what |\n|---|---|\n| `cache_size` | x |\n| `pg_envelope.cache_ttl` | x |\n"
-                 "## Next\n| `other` | y |\n",
+                 "## Errors by SQLSTATE\n| SQLSTATE | meaning |\n|---|---|\n| KE001 | x |\n| KE002, 42704 | x |\n| KE003 | x |\n"
+                 "## Next\n| `other` | y |\n| KE009 | y |\n",
     "CHANGELOG.md": "# Changelog\n\n## 0.1.0 (unreleased)\n",
     "pg_envelope.control": "default_version = '0.1.0'\n",
     "pg_envelope--0.1.0.sql": SCRIPT,
     "sql/bind.sql": "SELECT 1;\n",
-    "expected/bind.out": "1\n",
+    "expected/bind.out": "ERROR:  42704: no\nKE003\n",
+    "test/t/010_x.pl": "# SPDX-License-Identifier: PostgreSQL\n$n->fails_with('SELECT 1', 'KE001', 'x');\nlike($err, qr/ERROR:  KE002: /, 'x');\n",
     "test/isolation/specs/race.spec": "",
     "test/isolation/expected/race.out": "",
     "test/run.sh": "# SPDX-License-Identifier: PostgreSQL\ncd \"$root/home/$who\" && ls 127.0.0.1 1.10.2.3\n",
@@ -140,6 +142,11 @@ PLANTED = [
                    'DefineCustomIntVariable("pg_envelope.cache_size");\n')),
     ("settings", c("src/base/settings.c", SETTINGS + 'DefineCustomBoolVariable(\n"pg_envelope.other");\n')),
     ("settings", c("src/base/settings.c", 'DefineCustomIntVariable("pg_envelope.cache_ttl");\n')),
+    ("sqlstates", {"expected/bind.out": "1\n"}),
+    ("sqlstates", {"expected/bind.out": "ERROR:  42704: no\n-- KE003\n"}),
+    ("sqlstates", {"test/t/010_x.pl": "like($err, qr/ERROR:  KE002: /, 'x');    # 'KE001'\n"}),
+    ("sqlstates", {"test/t/010_x.pl": "unlike($err, qr/KE002/, 'x');\n$n->fails_with('SELECT 1', 'KE001', 'x');\n"}),
+    ("sqlstates", {"README.md": CLEAN["README.md"].replace("| KE001 |", "| KE001 | x |\n| KE010 |")}),
     ("version", {"pg_envelope.control": "default_version = '0.2.0'\n"}),
     ("version", {"pg_envelope.control": ""}),
     ("version", c("src/base/limits.h", '#define PGE_VERSION "0.1.1"\n')),

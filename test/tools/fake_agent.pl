@@ -196,6 +196,7 @@ sub answer
 	substr($answer, 4, 1) = "\x02" if $mode eq 'next version';
 	substr($answer, 24, 2) = "\xff\xff" if $mode eq 'malformed';
 	$answer = frame(49, 0, $ticket, value => 'fake') if $mode eq 'no answer';
+	$answer = frame(32, $1, $ticket, detail => 'The fake says so.') if $mode =~ /^status=(\d+)$/;
 	$answer = substr($answer, 0, 30) if $mode eq 'half';
 	if ($mode eq 'stopped')
 	{
