@@ -466,6 +466,81 @@ check_stale_command(void)
 	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_KEK_NOT_FOUND, "then the file counts at once");
 }
 
+/* Puts those bytes in the file's place, as a program that replaces it would. */
+static void
+put_file(const uint8_t *bytes, size_t len)
+{
+	char		name[160];
+	int			fd;
+
+	snprintf(name, sizeof(name), "%s.put", file);
+	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0 || write(fd, bytes, len) != (ssize_t) len || close(fd) != 0 || rename(name, file) != 0)
+		abort();
+}
+
+static PgeStatus
+load(KeyringStore *store, uint32_t *count)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	Keyring		keyring;
+	PgeStatus	status = pge_keyring_store_load(store, NULL, &keyring, NULL, detail);
+
+	*count = keyring.header.count;
+	check(status == PGE_OK || strstr(detail, file) != NULL, "the detail names the file: %s", detail);
+	pge_keyring_wipe(&keyring);
+	return status;
+}
+
+/*
+ * The store on files that are cut at every byte or have one byte of another
+ * value, through the disk and the passphrase; nothing of them is taken.
+ */
+static void
+check_every_byte(const char *command, PgeStatus flipped_body)
+{
+	char		detail[KMS_DETAIL_LEN];
+	KeyringStore *store;
+	KmsResult	made;
+	uint8_t		good[512];
+	size_t		len;
+	uint32_t	count;
+	int			fd;
+
+	snprintf(file, sizeof(file), "%s/bytes_%s/keyring", top, command == NULL ? "plain" : "sealed");
+	open_session(command);
+	check_status(create(&made), PGE_OK, "a keyring");
+	fd = open(file, O_RDONLY);
+	len = (size_t) read(fd, good, sizeof(good));
+	close(fd);
+	check(len > 100 && len < sizeof(good), "is read: %zu", len);
+	check_status(pge_keyring_store_new(file, command, &store, detail), PGE_OK, "a store");
+	check_status(load(store, &count), PGE_OK, "it opens");
+	for (size_t at = 0; at < len; at++)
+	{
+		PgeStatus	status;
+
+		put_file(good, at);
+		check_status(load(store, &count), PGE_UNAVAILABLE, "cut at %zu it does not", at);
+		check(count == 0, "and nothing of it is taken");
+		/* another salt costs scrypt; keyring_file_test has all of them */
+		if (command != NULL && at > 18 && at < 18 + KEYRING_SALT_LEN - 1)
+			continue;
+		good[at] ^= (uint8_t) (1 + at % 255);
+		put_file(good, len);
+		status = load(store, &count);
+		check(status == flipped_body || (at < KEYRING_HEADER_LEN && status == PGE_UNAVAILABLE),
+			  "nor with another byte at %zu: %s", at, pge_status_name(status));
+		check(count == 0, "and nothing of it is taken");
+		good[at] ^= (uint8_t) (1 + at % 255);
+	}
+	put_file(good, len);
+	check_status(load(store, &count), PGE_OK, "as it was it opens");
+	check(count == 1, "whole");
+	pge_secret_wipe(good, sizeof(good));
+	pge_keyring_store_free(store);
+}
+
 static void
 check_no_file(void)
 {
@@ -498,6 +573,8 @@ main(void)
 	check_delay(uri);
 	check_passphrase();
 	check_stale_command();
+	check_every_byte(NULL, PGE_UNAVAILABLE);
+	check_every_byte("echo open sesame", PGE_UNAUTHENTICATED);
 	check_no_file();
 	provider()->close(session);
 	check(freed_keys == 0, "no key was freed unwiped: %d", freed_keys);
