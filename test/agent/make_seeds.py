@@ -57,6 +57,7 @@ save("request_fuzz", {"lies": bytes([0, 4, 0, 8, 2, 1, 16, 32]) + SEEDS["wrap-ne
 save("session_fuzz", {
     "hello": b"\x06" + SEEDS["hello"],
     "hello-proof": b"\xf0" + SEEDS["hello"] + SEEDS["proof"] + SEEDS["unwrap"],
+    "byte-by-byte": b"\x01" + SEEDS["unwrap"] + SEEDS["status"],
     "requests": b"\x21" + b"".join(SEEDS[name] for name in REQUESTS),
     "a-refused-one-between": b"\x0b" + SEEDS["status"] + SEEDS["answer-key"] + SEEDS["status"],
 })

@@ -4,9 +4,9 @@
  *	  Any bytes as a wrapping of the local keyring: they open to the key that was
  *	  wrapped or to nothing.
  *
- * Bytes that begin with 1 are changes to a wrapping that opens (position and
- * what is flipped there, in turn), for no fuzzer finds one by itself; others are
- * the wrapping.
+ * Bytes that begin with 1 are changes to a wrapping that opens, for no fuzzer
+ * finds one by itself: how much longer or shorter it gets, then positions and what
+ * is flipped there in turn.  Others are the wrapping.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -72,11 +72,13 @@ static PgeBuffer
 make_wrapped(const uint8_t *data, size_t size)
 {
 	PgeBuffer	in;
+	int			len = (int) wrapping.wrapped_len;
 
-	if (size == 0 || data[0] != 1)
+	if (size < 2 || data[0] != 1)
 		return exact_copy(data, size);
-	in = exact_copy(wrapping.wrapped, wrapping.wrapped_len);
-	for (size_t i = 1; i + 1 < size; i += 2)
+	len = len + (int8_t) data[1] > 0 ? len + (int8_t) data[1] : 1;
+	in = exact_copy(wrapping.wrapped, (size_t) len);	/* beyond its end are zeroes */
+	for (size_t i = 2; i + 1 < size; i += 2)
 		in.data[data[i] % in.len] ^= data[i + 1];
 	return in;
 }
