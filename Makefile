@@ -66,8 +66,11 @@ FASTER = -fno-semantic-interposition -fno-plt
 ifneq ($(findstring clang,$(CC)),)
 WARNINGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument
 endif
+# TEST_…: for builds of the test suite only (test/suites.sh, test/hardened).
+OBJS += $(TEST_OBJS)
+AGENT_OBJS += $(TEST_AGENT_OBJS)
 PG_CPPFLAGS = -Isrc $(TEST_CPPFLAGS)
-PG_CFLAGS = $(WARNINGS) $(HARDENING) $(FASTER)
+PG_CFLAGS = $(WARNINGS) $(HARDENING) $(FASTER) $(TEST_CFLAGS)
 SHLIB_LINK = -lcrypto -Wl,--version-script=src/exports.map -Wl,-z,relro,-z,now,-z,noexecstack
 EXTRA_CLEAN = build pg_envelope_agent
 NO_INSTALLCHECK = 1
@@ -84,8 +87,8 @@ include $(PGXS)
 override CPPFLAGS := $(patsubst -I/%,-isystem /%,$(CPPFLAGS))
 
 AGENT_CPPFLAGS = -Isrc -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 $(TEST_CPPFLAGS)
-AGENT_CFLAGS = -std=gnu11 -O2 -g $(WARNINGS) $(HARDENING) -fPIE -pthread
-AGENT_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack
+AGENT_CFLAGS = -std=gnu11 -O2 -g $(WARNINGS) $(HARDENING) -fPIE -pthread $(TEST_CFLAGS)
+AGENT_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(TEST_AGENT_LDFLAGS)
 AGENT_LIBS = -lcurl -lcrypto -lpthread
 
 all: pg_envelope_agent

@@ -11,6 +11,11 @@
 #	PGE_PGXS_DIR				where pg_regress, isolationtester, Cluster.pm are
 #	TMPDIR, HOME				private and short enough for sockets
 #	PGE_REQUIRE_ALL=1			(CI) what cannot be tested fails
+# For test/hardened/run.sh, which also sets TEST_CFLAGS and the like for the builds:
+#	PGE_SUITES="NAME …"			these alone
+#	PGE_CLUSTER_SETTINGS="setting=value …"	of the clusters of regress and isolation
+#	PGE_PLANTED="PROGRAM ARGUMENT …"	which starts regress (in_backend.sh)
+#	PGE_VALGRIND=FILE			the server runs under valgrind with these suppressions
 # What it owes us: status 0 or not, a closing line "N passed, N failed" (else it
 # counts as one test), and for what it leaves out a line "SKIP: reason" (or
 # "skipped: reason"); status 77 skips it altogether.
@@ -60,6 +65,7 @@ count() {
 suite() {
 	local name=$1 log=$work/logs/$1.log from=$EPOCHREALTIME status=0 passed failed skips text
 	shift
+	[[ " ${PGE_SUITES:-$name} " = *" $name "* ]] || return 0
 	# (What bash starts in the background ignores SIGINT; tests may not.)
 	env --default-signal=INT,QUIT "$@" >"$log" 2>&1 </dev/null || status=$?
 	skips=$(sed -nE 's/^#* *(SKIP|skipped): */  skipped: /p' "$log" | sort -u)
@@ -89,10 +95,12 @@ copy_of_tree() {
 }
 
 build() {
-	copy_of_tree "$work/test-src" && copy_of_tree "$work/clang-src" &&
+	copy_of_tree "$work/test-src" && copy_of_tree "$work/clang-src" && copy_of_tree "$work/ubsan-src" &&
 		make -j2 && test/tools/private_server.sh "$work/root" "$pg_config" &&
-		make -C "$work/test-src" -j2 TEST_CPPFLAGS=-DPGE_TEST_BUILD &&
-		TEST_CPPFLAGS=-DPGE_TEST_BUILD "$work/test-src/test/tools/private_server.sh" "$work/test-root" "$pg_config"
+		export TEST_CPPFLAGS="-DPGE_TEST_BUILD ${TEST_CPPFLAGS:-}" &&
+		make -C "$work/test-src" -j2 &&
+		"$work/test-src/test/tools/private_server.sh" "$work/test-root" "$pg_config" || return
+	[ -z "${PGE_VALGRIND:-}" ] || test/hardened/wrap_postgres.sh "$PGE_BINDIR" "$PGE_VALGRIND"
 }
 
 build_clang() {
@@ -104,7 +112,8 @@ on_cluster() {
 	local name=$1 bindir=$2 status=0
 	shift 2
 	export PGE_SERVER_BINDIR=$bindir
-	test/tools/scratch.sh start "$work/$name" log_statement=none || return 1
+	# shellcheck disable=SC2086 # words
+	test/tools/scratch.sh start "$work/$name" log_statement=none ${PGE_CLUSTER_SETTINGS:-} || return 1
 	PATH=$bindir:$PATH PGHOST=$work/$name/run PGUSER=postgres "$@" || status=$?
 	test/tools/scratch.sh stop "$work/$name" || status=1
 	[ "$status" = 0 ] || cat "$work/$name"/regression.diffs "$work/$name"/output_iso/regression.diffs 2>/dev/null || true
@@ -118,14 +127,34 @@ regress_counts() {
 		awk '/passed/ { print; next } { print $2 - $1 " passed, " $1 " failed" }'
 }
 
+# regress NAME BINDIR: the tests of sql/, behind the planted faults if there are any.
 regress() {
-	local status=0 tests
+	local name=$1 bindir=$2 status=0 tests
+	# Without other settings all reports are in the server's log.
+	export PGE_REPORTS=${PGE_REPORTS:-$work/$name/data/server.log}
 	tests=$(cd sql && ls -- *.sql | sed 's/\.sql$//' | sort)
 	# shellcheck disable=SC2086 # names
-	on_cluster regress "$PGE_BINDIR" "$PG_REGRESS" --inputdir=. --outputdir="$work/regress" \
-		--bindir="$PGE_BINDIR" --dbname=contrib_regression --load-extension=pg_envelope $tests |
-		tee "$work/tmp/regress.out" || status=1
-	regress_counts "$work/tmp/regress.out"
+	on_cluster "$name" "$bindir" ${PGE_PLANTED:-} "$PG_REGRESS" --inputdir=. --outputdir="$work/$name" \
+		--bindir="$bindir" --dbname=contrib_regression --load-extension=pg_envelope $tests |
+		tee "$work/tmp/$name.out" || status=1
+	regress_counts "$work/tmp/$name.out"
+	return $status
+}
+
+# All of sql/ on the packaged server with the library (and the agent) built to
+# report undefined behaviour.
+ubsan() {
+	local status=0 bindir
+	# (UBSAN_OPTIONS would not be seen: the server overwrites its environment
+	# with its title before it loads us.)
+	export TEST_CFLAGS='-fsanitize=undefined -fno-sanitize-recover=all'
+	export TEST_OBJS='test/hardened/planted_fault.o test/hardened/planted_sql.o'
+	make -C "$work/ubsan-src" -j2
+	bindir=$("$work/ubsan-src/test/tools/private_server.sh" "$work/ubsan-root" "$pg_config")
+	export PGE_PLANTED='test/hardened/in_backend.sh undefined runtime.error:.shift.exponent.40'
+	regress ubsan "$bindir" || status=1
+	PGE_REPORTS=$work/ubsan/data/server.log test/hardened/reports.sh >"$work/tmp/ubsan.reports" || status=1
+	[ "$status" = 0 ] || cat "$work/tmp/ubsan.reports"
 	return $status
 }
 
@@ -182,13 +211,14 @@ together() {
 	"$@" &
 }
 
-export -f build build_clang copy_of_tree on_cluster regress_counts regress isolation tap each
+export -f build build_clang copy_of_tree on_cluster regress_counts regress ubsan isolation tap each
 export work pg_config
 there() { compgen -G "$1" >/dev/null; }
 run() { suite "$1" bash -euo pipefail -c '"$@"' "$@"; }
 
 run build build
 if [ "$(cut -d' ' -f2 "$work/results/build")" = 0 ]; then
+	[ -z "${TEST_AGENT_OBJS:-}" ] || run planted-agent test/hardened/in_agent.sh "$PGE_AGENT"
 	# The long ones first.
 	! there test/model/run.sh || together suite model test/model/run.sh
 	! there test/lint/run.sh || together suite lint test/lint/run.sh
@@ -199,10 +229,13 @@ if [ "$(cut -d' ' -f2 "$work/results/build")" = 0 ]; then
 	together run build-clang build_clang
 	! there 'test/keyring/run*' || together suite keyring test/keyring/run*
 	! there 'test/agent/run*' || together suite agent test/agent/run*
-	! there 'sql/*.sql' || together run regress regress
+	! there test/hardened/agent.sh || together suite asan-agent test/hardened/agent.sh "$work/asan-agent"
+	! there 'sql/*.sql' || together run regress regress regress "$PGE_BINDIR"
+	! there 'sql/*.sql' || together run ubsan ubsan
 	! there 'test/isolation/specs/*.spec' || together run isolation isolation
 	wait
 	! there 'test/t/*.pl' || run tap tap
+	[ -z "${PGE_REPORTS:-}" ] || run reports test/hardened/reports.sh
 fi
 
 awk '{ p += $1; f += $2 } END { print p, f }' "$work"/results/* >"$work/totals"

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Has a planted fault in a backend, sees that it is reported, and only then
+# becomes the command.
+# usage: in_backend.sh FAULT PATTERN COMMAND …, with PGHOST and PGUSER set and the
+# reports in $PGE_REPORTS, a log or a directory of them
+#
+# SPDX-License-Identifier: PostgreSQL
+set -eu
+fault=$1 pattern=$2
+shift 2
+sql() { psql -Xqd postgres -v ON_ERROR_STOP=1 -c "$1"; }
+
+sql "CREATE FUNCTION planted_fault(text) RETURNS void LANGUAGE c AS '\$libdir/pg_envelope', 'envelope_planted_fault'"
+# It may take the backend with it, and so all the others.
+sql "SELECT planted_fault('$fault')" || true
+tries=0
+until sql 'DROP FUNCTION planted_fault(text)' 2>/dev/null; do
+	tries=$((tries + 1))
+	[ "$tries" -le 600 ] || { echo "not ok - the server has not come back"; exit 1; }
+	sleep 0.1
+done
+found=$(grep -rlaE "$pattern" "$PGE_REPORTS" || true)
+if [ -z "$found" ]; then
+	echo "not ok - the planted fault \"$fault\" was not reported, so nothing would be"
+	exit 1
+fi
+echo "ok - the planted fault \"$fault\" was reported: $pattern"
+# Emptied and not removed: a server may be writing there.
+for file in $found; do
+	: >"$file"
+done
+exec "$@"

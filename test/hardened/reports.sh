@@ -1,0 +1,19 @@
+#!/bin/sh
+# Shows what sanitizers or valgrind have reported in $PGE_REPORTS, a log or a
+# directory of them; fails if there is anything.
+#
+# SPDX-License-Identifier: PostgreSQL
+set -u
+pattern='AddressSanitizer|LeakSanitizer|runtime error:|VALGRINDERROR-BEGIN|TRAP: '
+found=$(grep -rlaE "$pattern" "$PGE_REPORTS")
+if [ -z "$found" ]; then
+	echo "1 passed, 0 failed"
+	exit 0
+fi
+echo "not ok - reported:"
+for file in $found; do
+	echo "---- $file"
+	grep -aE -A 25 "$pattern" "$file" | head -n 120
+done
+echo "0 passed, $(echo "$found" | wc -l) failed"
+exit 1
