@@ -5,6 +5,7 @@
 #   make check               the whole test suite, on throwaway clusters
 #   make demo, demo-stop     the main job on a million rows; remove it again
 #   make bench               what a value costs, beside a yardstick and pgcrypto
+#   make instructions        how many instructions a value takes, against the committed numbers
 #   make installcheck        the SQL tests against a running server
 #   make lint                the rules that a compiler does not know
 #   make unit, asan, fuzz    the tests of the pure rooms alone
@@ -12,7 +13,7 @@
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check demo demo-stop bench installcheck lint unit asan fuzz
+DOORS = check demo demo-stop bench instructions installcheck lint unit asan fuzz
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -28,6 +29,8 @@ demo-stop:
 	@test/demo/demo.sh stop
 bench:
 	@test/bench/bench.sh
+instructions:
+	@test/instructions/run.sh
 installcheck:
 	@PG_CONFIG='$(PG_CONFIG)' test/tools/installcheck.sh
 lint:

@@ -232,6 +232,7 @@ if [ "$(cut -d' ' -f2 "$work/results/build")" = 0 ]; then
 	! there test/hardened/agent.sh || together suite asan-agent test/hardened/agent.sh "$work/asan-agent"
 	! there 'sql/*.sql' || together run regress regress regress "$PGE_BINDIR"
 	! there 'sql/*.sql' || together run ubsan ubsan
+	! there test/instructions/run.sh || together suite instructions test/instructions/run.sh
 	! there 'test/isolation/specs/*.spec' || together run isolation isolation
 	wait
 	! there 'test/t/*.pl' || run tap tap
