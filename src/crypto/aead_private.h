@@ -11,8 +11,13 @@
 
 #include "crypto/aead.h"
 
-/* One random salt of XAES serves so many values at most (aead.h). */
+/*
+ * One random salt of XAES serves so many values at most (aead.h).  Settable, so
+ * that test/bench can measure what a salt for every value costs.
+ */
+#ifndef PGE_XAES_SALT_USES
 #define PGE_XAES_SALT_USES		((uint32_t) 1 << 20)
+#endif
 
 /* nonce.len is 24 (salt, IV) or 12 (IV), as the algorithm has it. */
 extern PgeStatus pge_aead_seal_with_nonce(PgeAead *aead, PgeBytes nonce,
