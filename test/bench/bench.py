@@ -65,8 +65,8 @@ def heading(top):
     kind = "QUICK: every row, too few repetitions to judge by" if QUICK else f"{ROUNDS} interleaved rounds"
     lines = [f"pg_envelope bench, {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC; {kind}"]
     lines += [f"{name + ':':<13}{text}" for name, text in machine.describe(top, BIN)]
-    lines.append("cores:       awake in every figure (the loops keep them so, elsewhere spinners of lowest priority do),"
-                 " but where \"idle\" is said")
+    lines.append("cores:       awake: the work itself keeps them so, and spinners of lowest priority for what waits (misses,"
+                 " prewarming), unless \"idle\" is said; rewrap_all as it comes")
     return lines
 
 

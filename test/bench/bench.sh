@@ -15,8 +15,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 . "$top/test/tools/lib.sh"
 pg_config=${PG_CONFIG:-pg_config}
 output=${BENCH_OUTPUT:-$top/build/bench}
-pge_ensure_packages
-command -v python3 >/dev/null || { echo "bench: install python3" >&2; exit 1; }
+"$top/test/tools/packages.sh" bench
 dir=$(mktemp -d "${TMPDIR:-/tmp}/pg_envelope-bench.XXXXXX")
 log=$dir/bench.log
 servers=()
@@ -35,7 +34,7 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 143' TERM HUP
 
 # (Not a redirected group: the trap would write there, too.)
 logged() { "$@" >>"$log" 2>&1; }

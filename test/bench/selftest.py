@@ -4,7 +4,6 @@ draw as it says?  Needs no server.
 
 SPDX-License-Identifier: PostgreSQL
 """
-import os
 import sys
 import tempfile
 import unittest
@@ -159,7 +158,6 @@ class Rows(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    os.environ.pop("BENCH_QUICK", None)
     done = unittest.main(exit=False, verbosity=1).result
     failed = len(done.failures) + len(done.errors)
     print(f"{done.testsRun - failed} passed, {failed} failed")

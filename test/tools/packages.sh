@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the named sets of Debian packages, saying so; does
 # nothing (and needs neither root nor a network) when nothing is missing.
-# usage: packages.sh build|test …
+# usage: packages.sh build|bench|test …
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
@@ -20,6 +20,7 @@ wanted=
 for set in "$@"; do
 	case $set in
 	build) wanted+=" $build" ;;
+	bench) wanted+=" $build python3" ;;
 	test) wanted+=" $build $test" ;;
 	*) echo "packages.sh: no set \"$set\"" >&2; exit 2 ;;
 	esac
