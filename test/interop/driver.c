@@ -111,7 +111,7 @@ static PgeStatus
 read_id(PgeBuffer *out)
 {
 	PgeBytes	body;
-	uint32_t	id;
+	uint32_t	id = 0;
 	PgeStatus	status = pge_sealed_parse(arg(1), &id, &body);
 
 	pge_put_u32(out->data, id);
