@@ -91,6 +91,9 @@ extern bool pge_keyring_find_dek(uint32 dek_id, KeyringDek *dek);
 extern bool pge_keyring_find_active_dek(const char *key_id, KeyringDek *dek);
 extern bool pge_keyring_find_kek(const char *name, KeyringKek *kek);
 
+/* The URI, palloc'd, of a KEK whose URI begins so and that is not destroyed; NULL: there is none. */
+extern char *pge_keyring_find_uri(const char *prefix);
+
 /* False until the first envelope_create_kek. */
 extern bool pge_keyring_find_uuid(uint8 uuid[PGE_UUID_LEN]);
 

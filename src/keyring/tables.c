@@ -500,6 +500,26 @@ pge_keyring_last_seq(uint32 dek_id)
 	return last;
 }
 
+char *
+pge_keyring_find_uri(const char *prefix)
+{
+	KeyringScan scan;
+	HeapTuple	tuple;
+	char	   *found = NULL;
+
+	pge_keyring_scan_begin(&scan, "kek", "kek_pkey", NULL, 0);
+	while (found == NULL && (tuple = pge_keyring_scan_next(&scan)) != NULL)
+	{
+		char	   *uri = TextDatumGetCString(pge_keyring_column(tuple, &scan, Anum_kek_uri));
+
+		if (strncmp(uri, prefix, strlen(prefix)) == 0 &&
+			word_column(tuple, &scan, Anum_kek_state, kek_states) != PGE_KEK_DESTROYED)
+			found = uri;
+	}
+	pge_keyring_scan_end(&scan);
+	return found;
+}
+
 bool
 pge_keyring_kek_has_keys(const char *kek)
 {

@@ -18,6 +18,7 @@
 #include "ops/kek_lifecycle.h"
 
 static char *create_in_local_keyring(const char *name);
+static void require_keyring(const char *what);
 static char *prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN]);
 static void describe(const char *what, const char *uri);
 static void prove_wrap(const char *what, const char *uri,
@@ -59,16 +60,17 @@ create_in_local_keyring(const char *name)
 	PgeFrame	request = {0};
 	PgeFrame	answer = {0};
 	PgeStatus	status;
+	char	   *what = psprintf("could not create KEK \"%s\" in the local keyring", name);
 	char	   *uri;
 	char	   *detail;
 
+	require_keyring(what);
 	request.type = PGE_FRAME_CREATE_KEK;
 	status = pge_client_call(&request, &answer);
 	if (status != PGE_OK)
-		pge_report_error(status, psprintf("could not create KEK \"%s\" in the local keyring", name),
-						 answer.detail);
+		pge_report_error(status, what, answer.detail);
 	if (answer.nuris != 1 || !pge_kek_uri_is_plain(answer.uri[0]))
-		pge_report_bad_answer(psprintf("could not create KEK \"%s\" in the local keyring", name),
+		pge_report_bad_answer(what,
 							  "a usable URI of the KEK, which may have been made all the same");
 	uri = pge_report_text(answer.uri[0]);
 	detail = pge_report_text(answer.detail);
@@ -77,6 +79,30 @@ create_in_local_keyring(const char *name)
 			(errmsg("KEK \"%s\" exists only in the local keyring: back that file up now", name),
 			 errdetail("%s", detail)));
 	return uri;
+}
+
+/*
+ * The agent makes a keyring file that is missing.  Where KEKs of ours were in one
+ * it is lost, or its disk is not mounted, and a KEK in another file would go when
+ * that comes back.  A file without them is the administrator's doing.
+ */
+static void
+require_keyring(const char *what)
+{
+	char	   *uri = pge_keyring_find_uri("local:");
+	PgeFrame	request = {0};
+	PgeFrame	answer = {0};
+	PgeStatus	status;
+
+	if (uri == NULL)
+		return;
+	request.type = PGE_FRAME_DESCRIBE_KEK;
+	request.nuris = 1;
+	request.uri[0] = pge_bytes(uri, strlen(uri));
+	status = pge_client_call(&request, &answer);
+	if (status != PGE_OK && status != PGE_KEK_NOT_FOUND)
+		pge_report_error(status, what, answer.detail);
+	pge_client_done();
 }
 
 /* A typing error must show now, not when the first key is made or opened. */

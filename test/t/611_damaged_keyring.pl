@@ -169,6 +169,8 @@ sub survives
 	ready();
 	fails(open => q{SELECT envelope_decrypt(sealed, 'k') FROM t}, @_);
 	fails(seal => q{SELECT envelope_encrypt('new', 'k')}, @_) if $name eq 'missing';
+	# no keyring is made in the place of one that was lost
+	fails(create_kek => q{SELECT envelope_create_kek('new')}, @_) if $name eq 'missing' || $name eq 'in no directory';
 	my $unchanged = $name =~ /no directory|directory that/ || slurp("$file.good") eq $good;
 
 	rename("$dir.away", $dir) if -e "$dir.away";
