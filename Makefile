@@ -8,12 +8,13 @@
 #   make instructions        how many instructions a value takes, against the committed numbers
 #   make installcheck        the SQL tests against a running server
 #   make lint                the rules that a compiler does not know
+#   make format              lay out all C files, as pgindent does
 #   make unit, asan, fuzz    the tests of the pure rooms alone
 
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check demo demo-stop bench instructions installcheck lint unit asan fuzz
+DOORS = check demo demo-stop bench instructions installcheck lint format unit asan fuzz
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -35,6 +36,8 @@ installcheck:
 	@PG_CONFIG='$(PG_CONFIG)' test/tools/installcheck.sh
 lint:
 	@test/lint/run.sh
+format:
+	@test/lint/format.pl
 unit:
 	@$(MAKE) --no-print-directory -C test/unit check
 asan:

@@ -211,11 +211,12 @@ main(void)
 {
 	PgeBinding	binding = {.dek_id = 7,.version = 1,.purpose = PGE_PURPOSE_AEAD,.algorithm = 1,.key_id = text_bytes("acme")};
 	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
+	const KmsConfig nothing = {0};
 	const char *scheme;
 
 	check_status(pge_binding_encode(&binding, &out), PGE_OK, "(a binding)");
 	bound = pge_buffer_bytes(&out);
-	check_status(pge_kms_sessions_open(&sessions, &(KmsConfig) {0}, &scheme), PGE_OK, "(a session)");
+	check_status(pge_kms_sessions_open(&sessions, &nothing, &scheme), PGE_OK, "(a session)");
 	check_wrap_new();
 	check_rewrap();
 	check_texts();
