@@ -17,7 +17,7 @@ use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $passphrase = sprintf 'passphrase-%08x%08xQ', map { int rand 2**32 } 1, 2;
+my $passphrase = sprintf '%08x%08xQ', map { int rand 2**32 } 1, 2;
 # A region so small fits any limit of locked memory.
 my $node = PgEnvelope::Cluster->new('keys', test_build => 1, 'pg_envelope.secret_memory' => 'fallback',
 	'pg_envelope.harden_backends' => 'off', 'pg_envelope.cache_size' => '256', 'shared_buffers' => '2MB',
@@ -34,6 +34,7 @@ $node->safe_psql('postgres', $_) for q{SET client_min_messages = error; SELECT e
 	BEGIN IF i > 100 THEN PERFORM pg_advisory_xact_lock_shared(1); END IF; RETURN i; END $$},
   q{CREATE ROLE reader LOGIN IN ROLE pg_read_server_files; GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint) TO reader};
 my %key = (KEK => PgEnvelope::KeyBytes::keks($node->keyring_file), passphrase => $passphrase);
+tells_of_swap();
 open(my $file, '>', "$work/passphrase") or die $!;
 print $file $passphrase;
 close $file or die $!;
@@ -181,7 +182,8 @@ sub measure_open
 	is($node->status('cache_used'), '2', "$kind: both DEKs are cached");
 	my $region = region_of($node->postmaster_pid);
 	ok(defined $region && defined region_of($using->pid), "$kind: the region is mapped in every process");
-	wait_for_agent_to_forget();
+	use_agent($kind);
+	wait_for_agent_to_forget($kind);
 	my $gate = hold_workers($leader);
 	my @found = look_everywhere($kind);
 	judge_deks($kind, $region, { map { $_ => 1 } $using->pid, workers_of($leader->pid) }, @found);
@@ -298,22 +300,61 @@ sub judge_other_keys
 
 sub is_locked { return $_[0]{flags} =~ /\blo\b/; }
 
-# The agent answers first and wipes then: of DEKs nothing stays, of the KEK one copy.
+# All that makes copies of the keyring and its keys.
+sub use_agent
+{
+	my ($kind) = @_;
+	$node->safe_psql('postgres', qq{SET client_min_messages = error; SELECT envelope_create_kek('$kind'), envelope_rotate_kek('$kind')});
+	$node->safe_psql('postgres', qq{SELECT envelope_create_key('$kind', 'main'), envelope_cache_flush(); SELECT envelope_prewarm(ARRAY['x', 'g'])});
+	return;
+}
+
+# The agent answers first and wipes then: of DEKs not 8 bytes stay, of the KEK one copy.
 sub wait_for_agent_to_forget
 {
+	my ($kind) = @_;
+	my $left;
+	eval {
+		PgEnvelope::Cluster::wait_until(sub { ($left = left_in_agent()) eq '' }, 'the agent to forget', 20);
+		1 } or note($@);
+	is($left, '', "$kind: the agent keeps nothing of a DEK and of the passphrase, and one copy of the KEK");
+	return;
+}
+
+sub left_in_agent
+{
 	my $agent = $node->agent_pid;
-	my %copies;
-	my $clean = eval {
-		PgEnvelope::Cluster::wait_until(sub {
-			%copies = map { $_ => 0 } 'x', 'g', 'KEK';
-			for my $mapping (PgEnvelope::ProcMem::mappings($agent))
-			{
-				my $content = PgEnvelope::ProcMem::content($agent, $mapping) // next;
-				$copies{$_} += PgEnvelope::ProcMem::copies($content, $key{$_}) for keys %copies;
-			}
-			return "$copies{x} $copies{g} $copies{KEK}" eq '0 0 1' }, 'the agent to forget', 10);
-		1 };
-	is("$copies{x} $copies{g} $copies{KEK}", '0 0 1', 'the agent keeps no DEK and one copy of the KEK');
+	my (%name, %copies);
+	for my $key ('x', 'g', 'KEK', 'passphrase')
+	{
+		$name{ substr $key{$key}, $_, 8 } = "$key at $_" for 0 .. length($key{$key}) - 8;
+	}
+	my $any = join '|', map { quotemeta } sort keys %name;
+	for my $mapping (PgEnvelope::ProcMem::mappings($agent))
+	{
+		my $content = PgEnvelope::ProcMem::content($agent, $mapping) // next;
+		while ($content =~ /($any)/g)
+		{
+			$copies{ $name{$1} }++;
+			pos($content) = $-[0] + 1;
+		}
+	}
+	return join ', ', map { "$_: " . ($copies{$_} // 0) }
+	  grep { ($copies{$_} // 0) != (/^KEK/ ? 1 : 0) } sort values %name;
+}
+
+# An agent that may not lock memory says so when a KEK is made.  (It takes over the keeper's limit.)
+sub tells_of_swap
+{
+	SKIP:
+	{
+		my $keeper = $node->keeper_pid;
+		skip 'root may lock what it likes', 1 if $> == 0;
+		system_or_bail('prlimit', '--pid', $keeper, '--memlock=0:0');
+		$node->wait_for_agent($node->kill_agent);
+		my (undef, $err) = $node->try(q{SELECT envelope_create_kek('swappable')});
+		like($err, qr/WARNING:.*could not lock the memory of its keys, so they may be written to swap space/s, 'memory that cannot be locked is told');
+	}
 	return;
 }
 
