@@ -3,6 +3,7 @@
 #   make                     build both
 #   sudo make install        install them into the server of $(PG_CONFIG)
 #   make check               the whole test suite, on throwaway clusters
+#   make check-hardened      the tests on servers built to notice more (hours; test/LONG_RUNS.md)
 #   make demo, demo-stop     the main job on a million rows; remove it again
 #   make bench               what a value costs, beside a yardstick and pgcrypto
 #   make instructions        how many instructions a value takes, against the committed numbers
@@ -14,7 +15,7 @@
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check demo demo-stop bench instructions installcheck lint format unit asan fuzz
+DOORS = check check-hardened demo demo-stop bench instructions installcheck lint format unit asan fuzz
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -24,6 +25,8 @@ ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
 
 check:
 	@test/run.sh
+check-hardened:
+	@test/hardened/run.sh
 demo:
 	@test/demo/demo.sh start
 demo-stop:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the named sets of Debian packages, saying so; does
 # nothing (and needs neither root nor a network) when nothing is missing.
-# usage: packages.sh build|bench|test …
+# usage: packages.sh build|bench|test|hardened …
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
@@ -10,6 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/release.sh"
 build='gcc libc6-dev libcurl4-openssl-dev libssl-dev make'
 test="$CLANG $indent libclang-rt-${CLANG#clang-}-dev gdb libipc-run-perl openssl perl python3 python3-venv spin valgrind"
+hardened='dpkg-dev valgrind zlib1g-dev'
 # The server of a pg_config that is named by its path is there already.
 case ${PG_CONFIG:-} in
 */*) ;;
@@ -22,6 +23,7 @@ for set in "$@"; do
 	build) wanted+=" $build" ;;
 	bench) wanted+=" $build python3" ;;
 	test) wanted+=" $build $test" ;;
+	hardened) wanted+=" $hardened" ;;
 	*) echo "packages.sh: no set \"$set\"" >&2; exit 2 ;;
 	esac
 done

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# "make check-hardened": our tests on servers that notice more.
+# usage: run.sh [asan] [discard-caches] [valgrind]; without names all three
+#
+#	asan			server, library and agent with assertions and the address and
+#					undefined-behaviour sanitizers: regress, isolation, TAP
+#	discard-caches	server with assertions that throws its caches away whenever it
+#					may (debug_discard_caches = 1): regress, isolation
+#	valgrind		server with its notes to valgrind, under memcheck: regress
+#
+# Each run first has a planted fault, which must be reported.  How it ended is
+# written to test/LONG_RUNS.md.  PGE_HARDENED_SUITES="NAME …" runs these suites of
+# test/suites.sh instead (with build and reports); what is written says so.
+#
+# SPDX-License-Identifier: PostgreSQL
+set -euo pipefail
+top=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$top"
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES
+export PGE_HARDENED_DIR=${PGE_HARDENED_DIR:-/var/tmp/pg_envelope-hardened}
+[ $# -gt 0 ] || set -- asan discard-caches valgrind
+test/tools/packages.sh test hardened
+
+in_backend=test/hardened/in_backend.sh
+flags='-fsanitize=address,undefined -fno-sanitize-recover=all'
+
+# Empty, and for whoever runs the tests.
+reports_in() {
+	export PGE_REPORTS=$PGE_HARDENED_DIR/reports-$1
+	rm -rf "$PGE_REPORTS"
+	mkdir -m 1777 "$PGE_REPORTS"
+	chmod 1777 "$PGE_REPORTS"
+}
+
+# The keeper lets the agent see no such settings, so those are built in.
+run_asan() {
+	PG_CONFIG=$(test/hardened/build_server.sh asan) || return 1
+	reports_in asan
+	export PG_CONFIG PGE_SUITES="build planted-agent reports ${PGE_HARDENED_SUITES:-regress isolation tap}"
+	export TEST_CFLAGS=$flags
+	export TEST_CPPFLAGS="-U_FORTIFY_SOURCE -DPGE_SANITIZER_LOG='\"$PGE_REPORTS/agent\"'"
+	export TEST_AGENT_OBJS='test/hardened/planted_fault.o test/hardened/planted_agent.o'
+	export TEST_AGENT_LDFLAGS=-Wl,--wrap=_exit
+	# A backend frees its memory by exiting, so a leak says nothing.
+	export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:log_path=$PGE_REPORTS/server
+	export UBSAN_OPTIONS=print_stacktrace=1:log_path=$PGE_REPORTS/server
+	export PGE_PLANTED="$in_backend heap heap-buffer-overflow $in_backend undefined shift.exponent.40"
+	test/run.sh
+}
+
+run_discard-caches() {
+	PG_CONFIG=$(test/hardened/build_server.sh valgrind) || return 1
+	export PG_CONFIG PGE_SUITES="build ${PGE_HARDENED_SUITES:-regress isolation}"
+	export PGE_CLUSTER_SETTINGS=debug_discard_caches=1
+	export PGE_PLANTED="$in_backend stale what.was.freed"
+	test/run.sh
+}
+
+run_valgrind() {
+	PG_CONFIG=$(test/hardened/build_server.sh valgrind) || return 1
+	reports_in valgrind
+	export PG_CONFIG PGE_SUITES="build reports ${PGE_HARDENED_SUITES:-regress}"
+	export PGE_VALGRIND=$PGE_HARDENED_DIR/src/src/tools/valgrind.supp
+	export PGCTLTIMEOUT=600
+	export PGE_PLANTED="$in_backend uninitialised VALGRINDERROR-BEGIN"
+	test/run.sh
+}
+
+# record RUN CLOSING-LINE: the run's row in LONG_RUNS.md.
+record() {
+	local commit row
+	commit=$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)
+	[ -z "$(git -c safe.directory='*' status --porcelain -- . ':!test/LONG_RUNS.md' 2>/dev/null)" ] || commit+=+
+	row="| hardened-$1 | $(date -u +%F) | $commit | $2 |"
+	sed -i "s~^| hardened-$1 |.*~$row~" test/LONG_RUNS.md
+	grep -qxF "$row" test/LONG_RUNS.md || echo "$row" >>test/LONG_RUNS.md
+}
+
+status=0
+log=$(mktemp "${TMPDIR:-/tmp}/pg_envelope_hardened.XXXXXX")
+export TEST_OBJS='test/hardened/planted_fault.o test/hardened/planted_sql.o'
+for run in "$@"; do
+	case $run in
+	asan | discard-caches | valgrind) ;;
+	*) echo "run.sh: no run \"$run\"" >&2; exit 2 ;;
+	esac
+	echo "== $run"
+	from=$SECONDS
+	("run_$run") 2>&1 | tee "$log" || status=1
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1 || true)
+	record "$run" "${line:-did not finish}, $(((SECONDS - from + 59) / 60)) min${PGE_HARDENED_SUITES:+, only: $PGE_HARDENED_SUITES}"
+done
+rm -f "$log"
+exit $status
