@@ -91,7 +91,8 @@ sub refused
 refused('KE001', $open, 'other', 201);
 refused('KE001', q{SELECT envelope_decrypt(sealed, 'acme', $1) FROM t WHERE id = 201}, $canary{wrong});
 refused('KE001', q{SELECT envelope_decrypt(set_byte(sealed, $1, (get_byte(sealed, $1) + 1) % 256), 'acme') FROM t WHERE id = 301}, $_) for 6, 20, 31, 60;
-refused('KE002', q{SELECT envelope_decrypt(substr(sealed, 1, 40), 'acme') FROM t WHERE id = 301});
+refused('KE001', q{SELECT envelope_decrypt(substr(sealed, 1, 40), 'acme') FROM t WHERE id = 301});
+refused('KE002', q{SELECT envelope_decrypt('\\x02' || sealed, 'acme') FROM t WHERE id = 301});
 refused('22021', $open, 'acme', 601);
 refused('42704', q{SELECT envelope_encrypt($1, 'no such key')}, $canary{bound});
 refused('22004', q{SELECT envelope_encrypt($1, NULL)}, $canary{bound});
