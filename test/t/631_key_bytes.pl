@@ -417,7 +417,9 @@ sub measure_real_core
 	my $may = $pattern !~ m{[|/]} && system("prlimit --pid $pid --core=unlimited >/dev/null 2>&1") == 0;
 	$using->query('COMMIT');
 	kill 'ABRT', $pid;
-	PgEnvelope::Cluster::wait_until(sub { !kill 0, $node->postmaster_pid }, 'the end of the server');
+	my $postmaster = $node->postmaster_pid;
+	PgEnvelope::Cluster::wait_until(sub {
+		(PgEnvelope::Cluster::read_proc("$postmaster/stat") // 'gone) Z') =~ /.*\) [ZX]/s }, 'the end of the server');
 	$node->_update_pid(0);
 	my ($core) = glob $node->data_dir . '/core*';
 	return note("$kind: this machine makes no core files here") unless $may;
