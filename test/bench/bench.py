@@ -76,18 +76,17 @@ def main():
     print("\n".join(head), flush=True)
     journal = Journal(output + "/measurements.tsv")
     set_up()
-    parts = (values, latency, throughput, rewrap, memory)
-    measured = {part.__name__: part.measure(journal, say) for part in parts}
-    journal.close()
-
-    control = value_report.control(measured["values"])
+    of_values = values.measure(journal, say)
+    control = value_report.control(of_values)
     if control.held:
         raise BenchError("a seal that is 5 us slower held its target")
-    found = value_report.targets(measured["values"])
-    for part in parts[1:]:
-        found += part.targets(measured[part.__name__])
-    body = ["", *value_report.table(measured["values"]), "", *value_report.differences_at(measured["values"], 11), "",
-            *value_report.pgcrypto(measured["values"]), "",
+    found = value_report.targets(of_values)
+    for part in (latency, throughput, rewrap, memory):
+        found += part.targets(part.measure(journal, say))
+    journal.close()
+
+    body = ["", *value_report.table(of_values), "", *value_report.differences_at(of_values, 11), "",
+            *value_report.pgcrypto(of_values), "",
             *targets.lines(found + [control]), "",
             f"plot: {output}/plot.svg; every measurement: {output}/measurements.tsv",
             f"{time.monotonic() - STARTED:.0f} s; {targets.closing_line(found)}"]
@@ -95,7 +94,7 @@ def main():
     with open(output + "/table.txt", "w", encoding="utf-8") as f:
         f.write("\n".join(head + body) + "\n")
     with open(output + "/plot.svg", "w", encoding="utf-8") as f:
-        f.write(plot.draw(measured["values"], "What one value costs", [" ".join(line.split()) for line in head]))
+        f.write(plot.draw(of_values, "What one value costs", [" ".join(line.split()) for line in head]))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ class Session:
             env={**os.environ, "PGOPTIONS": "-c client_min_messages=error"})
         self.pid = int(self.query("SELECT pg_backend_pid()"))
 
+    def stay_on_one_core(self):
+        """The same for all that do: two cores need not be equally fast just now."""
+        os.sched_setaffinity(self.pid, {max(os.sched_getaffinity(0))})
+
     def query(self, sql):
         """What psql prints, without the final newline."""
         self.send(sql)

@@ -24,6 +24,7 @@ class Values:
         self.kept = {}          # how many values a list has, by (name, size)
         self.procedures = {}    # by what they call, with what
         for port, session in self.sessions.items():
+            session.stay_on_one_core()
             session.query("""
                 CREATE TABLE inputs (name text, size int, items bytea[], PRIMARY KEY (name, size));
                 ALTER TABLE inputs ALTER items SET STORAGE EXTERNAL""" + ";" + PLANTED)
@@ -32,6 +33,14 @@ class Values:
                 self._store(port, "plain", size, f"""SELECT ARRAY[convert_to(left(string_agg(md5(n::text), ''), {size}), 'UTF8')]
                     FROM generate_series(1, {size} / 32 + 1) n""")
         self._keys()
+        self._check_salts()
+
+    def _check_salts(self):
+        """Of the two builds one keeps a salt for a transaction and one does not."""
+        for port, wanted in ((PRODUCT, "1"), (EACH_SALT, "3")):
+            salts = self.sessions[port].query("SELECT count(DISTINCT substr(envelope_encrypt('v', 'x1'), 6, 12)) FROM generate_series(1, 3)")
+            if salts != wanted:
+                raise BenchError(f"three values have {salts} salts, and not {wanted}")
 
     def _store(self, port, name, size, query):
         count = self.sessions[port].query(
