@@ -20,14 +20,16 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/pg_envelope-bench.XXXXXX")
 log=$dir/bench.log
 servers=()
 
+exec 3>&2		# for finish, which may begin where standard error is the log
 finish() {
 	local status=$? server
 	trap - EXIT INT TERM
 	for server in "${servers[@]}"; do
 		pge_as_server_user "$bin/pg_ctl" -D "$dir/$server" -w -m fast stop >/dev/null 2>&1 || true
 	done
-	if [ "$status" != 0 ] && [ -f "$log" ]; then
-		tail -n 15 "$log" >&2
+	if [ "$status" != 0 ]; then
+		tail -n 15 "$log" >&3 || true
+		echo "bench: ended with status $status" >&3
 	fi
 	rm -rf "$dir"
 	exit "$status"
@@ -36,7 +38,6 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# (Not a redirected group: the trap would write there, too.)
 logged() { "$@" >>"$log" 2>&1; }
 
 # --- what is measured ------------------------------------------------------
