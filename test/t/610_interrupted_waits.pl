@@ -106,7 +106,7 @@ sub judge
 		$done{ $state eq '' && !$wire->gone ? 'value' : $kind }++;
 		return;
 	}
-	push @wrong, "$kind: " . ($error ? "$state $error->{M} $error->{D}" : "\"" . ($wire->value // 'NULL') . "\" for \"$wire->{expected}\"");
+	push @wrong, "$kind: " . ($error ? "$state $error->{M} " . ($error->{D} // q{}) : "\"" . ($wire->value // 'NULL') . "\" for \"$wire->{expected}\"");
 	return;
 }
 
