@@ -51,6 +51,8 @@ pge_keeper_read(Agent *agent)
 		}
 		pge_stream_consume(&agent->keeper, bytes.len);
 	}
+	if (agent->keeper.in == NULL)
+		fail(agent);			/* no memory even to hear the keeper: not its wish */
 	agent->stopping = true;
 }
 
