@@ -19,6 +19,7 @@
 #include "crypto/aead_private.h"
 #include "crypto/kdf.h"
 #include "crypto/mac.h"
+#include "crypto/random.h"
 #include "crypto/selftest.h"
 #include "format/binding.h"
 
@@ -146,6 +147,7 @@ use_aead(PgeAlgorithm algorithm)
 	PgeAead    *aead;
 	PgeStatus	status;
 
+	memset(opened, 0, sizeof(opened));
 	reveal(0, &dek);
 	status = pge_aead_new(algorithm, &dek, &aead);
 	/* Twice, so that the second key meets a context that is there already. */
@@ -159,7 +161,33 @@ use_aead(PgeAlgorithm algorithm)
 		status = pge_aead_open(aead, text_bytes("associated"), pge_buffer_bytes(&sealed), &back);
 	if (status == PGE_OK && !same_bytes(pge_buffer_bytes(&back), text_bytes("plain")))
 		status = PGE_INVALID;
+	if (status != PGE_OK && (back.len != 0 || !all_zero(opened, sizeof(opened)) ||
+							 memmem(body, sizeof(body), "plain", 5) != NULL))
+		status = PGE_INVALID;
 	pge_aead_free(aead);
+	pge_secret_wipe(&dek, sizeof(dek));
+	return status;
+}
+
+/* So many that the pool of nonces is filled by every means that it has. */
+static PgeStatus
+use_drawn_nonces(void)
+{
+	static PgeSecret dek;
+	static uint8_t body[64];
+	PgeBuffer	sealed = {body, 0, sizeof(body)};
+	PgeAead    *aead;
+	PgeStatus	status;
+
+	pge_random_drop_pool();
+	reveal(0, &dek);
+	status = pge_aead_new(PGE_XAES_256_GCM, &dek, &aead);
+	for (int i = 0; i < 100 && status == PGE_OK; i++)
+		status = pge_aead_seal(aead, pge_bytes(NULL, 0), text_bytes("plain"), &sealed);
+	if (status != PGE_OK && sealed.len != 0)
+		status = PGE_INVALID;
+	pge_aead_free(aead);
+	pge_random_drop_pool();
 	pge_secret_wipe(&dek, sizeof(dek));
 	return status;
 }
@@ -229,7 +257,8 @@ static const struct
 	const char *name;
 	PgeStatus	(*run) (void);
 }			uses[] = {
-	{"XAES-256-GCM", use_xaes}, {"AES-256-GCM", use_gcm}, {"check value", use_check_value},
+	{"XAES-256-GCM", use_xaes}, {"AES-256-GCM", use_gcm}, {"drawn nonces", use_drawn_nonces},
+	{"check value", use_check_value},
 	{"scrypt", use_scrypt}, {"SHA-256", use_sha256}, {"self-test", use_selftest}
 };
 
