@@ -30,6 +30,9 @@
 #include "cache/secret_region.h"
 #include "check.h"
 
+/* not linked, so that a step between two others can be taken here */
+#include "cache/dek_cache.c"
+
 #define SLOTS_MAX	16
 #define ROUNDS		100000		/* per race, */
 #define RACE_S		8			/* unless the machine has no time for us; */
@@ -172,6 +175,48 @@ test_revoke(void)
 	bump();
 	check(!put(3, w, &ref) && ref.slot < 0, "a row read before the bump publishes nothing");
 	check(!holds_bytes_of(3) && get(3, &ref) == -1, "and leaves nothing");
+}
+
+/* What a reader gets of a slot that it may not use is zeros. */
+static void
+check_nothing_comes_out(const char *why, const DekCacheTag *tag, uint32 flush)
+{
+	DekCacheRef ref;
+	PgeSecret	dek;
+
+	memset(&dek, 0xaa, sizeof(dek));
+	check(!pge_dek_cache_get(tag, flush, &dek, &ref), "%s: not found", why);
+	check(all_zero(dek.bytes, sizeof(dek.bytes)), "%s: and no byte of it stays with who asked", why);
+}
+
+static void
+test_unusable_copies(void)
+{
+	DekCacheTag tag = tag_of(8);
+	DekCacheRef ref;
+	uint64		now = pge_now_ms();
+
+	put(8, epoch(), &ref);
+	check_nothing_comes_out("for another flush", &tag, PGE_EPOCH_FLUSH(epoch()) + 1);
+	pg_atomic_write_u64(&shared->now, now + HOUR);
+	check_nothing_comes_out("when its time is over", &tag, PGE_EPOCH_FLUSH(epoch()));
+	pg_atomic_write_u64(&shared->now, now);
+	check(get(8, &ref) == 1, "before that it is found");
+	pge_dek_cache_wipe_dek(5, 8);
+}
+
+/* R7: of those who have seen one generation, one gets the slot. */
+static void
+test_one_writer(void)
+{
+	uint64		seen = load_generation(&slots[0]);
+	uint64		before = seen;
+
+	check(!is_odd(seen) && lock_slot(&slots[0], seen), "a slot that nobody writes is taken");
+	check(!lock_slot(&slots[0], seen), "and by nobody else who saw it free");
+	check(is_odd(load_generation(&slots[0])) && !wipe_slot(0, seen), "nor wiped by one");
+	unlock_slot(&slots[0], seen);
+	check(load_generation(&slots[0]) == before + 2 && !lock_slot(&slots[0], seen), "nor later, by what was seen before");
 }
 
 static void
@@ -400,6 +445,8 @@ main(void)
 	test_torn();
 	test_find();
 	test_revoke();
+	test_unusable_copies();
+	test_one_writer();
 	test_flush();
 	test_expiry();
 	test_eviction();
