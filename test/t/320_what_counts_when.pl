@@ -128,6 +128,22 @@ for my $way ('flush', 'TTL')
 	cmp_ok($seconds, '>', 2.8, 'at its deadline');
 	cmp_ok($seconds, '<', 4, 'of 3 s');
 }
+
+#
+# The keeper is stopped, and nobody wipes the slot: who uses the key looks at the
+# clock himself, now and then if not at each value.
+#
+my $keeper = $node->keeper_pid;
+kill('STOP', $keeper);
+$admin->query('SELECT envelope_cache_flush()');
+$s->query('BEGIN');
+$s->query(sprintf "SELECT $open FROM $key", $key);
+my ($asked, $opened) = (told('unwraps'), now());
+wait_until(sub { now() > $opened + 1.2 }, 'its time to pass');
+is($s->query(sprintf "SELECT count($open) FROM $key, generate_series(1, 200)", $key), '1000', 'the keeper stopped: a thousand values open');
+cmp_ok(told('unwraps'), '>', $asked, 'the later ones by another unwrap, since the time of the first is over');
+$s->query('COMMIT');
+kill('CONT', $keeper);
 $admin->query($_) for q{ALTER SYSTEM RESET pg_envelope.cache_ttl}, q{SELECT pg_reload_conf()};
 wait_until(sub { $admin->query('SHOW pg_envelope.cache_ttl') eq '5min' && $s->query('SHOW pg_envelope.cache_ttl') eq '5min' }, 'the reload');
 $s->close;
