@@ -11,11 +11,12 @@
 #   make lint                the rules that a compiler does not know
 #   make format              lay out all C files, as pgindent does
 #   make unit, asan, fuzz    the tests of the pure rooms alone
+#   make mutants             breaks the product in many ways, and wants each noticed
 
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check check-hardened demo demo-stop bench instructions installcheck lint format unit asan fuzz
+DOORS = check check-hardened demo demo-stop bench instructions installcheck lint format unit asan fuzz mutants
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -47,6 +48,8 @@ asan:
 	@$(MAKE) --no-print-directory -C test/unit asan
 fuzz:
 	@$(MAKE) --no-print-directory -C test/fuzz check
+mutants:
+	@test/mutants/run.sh
 
 $(filter-out $(DOORS),$(MAKECMDGOALS)):
 	@$(MAKE) --no-print-directory $@

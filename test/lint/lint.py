@@ -13,7 +13,9 @@ import os
 import re
 import sys
 
-from planted import CLEAN, PLANTED
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "mutants"))
+from mutants import Fault, read_all  # noqa: E402
+from planted import CLEAN, PLANTED  # noqa: E402
 
 RULES = []
 
@@ -465,6 +467,13 @@ def expected(tree):
             m = re.fullmatch(pattern, path)
             if m and partner % m.group(1) not in tree:
                 yield path, 1, f"there is no {partner % m.group(1)}"
+
+
+@rule("mutants", "a mutant that does not fit the code any more proves nothing of it")
+def mutants(tree):
+    for path, mutant in read_all(tree):
+        if isinstance(mutant, Fault):
+            yield path, 1, str(mutant)
 
 
 # --- running ---------------------------------------------------------------

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# "make mutants": breaks the product on purpose, and wants each break noticed.
+#
+# All of it happens in a private directory, on a copy of the tree and of the
+# server, as an unprivileged user, like "make check".  ONLY="NAME …" runs some;
+# then test/LONG_RUNS.md is left alone.
+#
+# SPDX-License-Identifier: PostgreSQL
+set -euo pipefail
+top=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$top"
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES
+test/tools/packages.sh test
+
+as_user=()
+[ "$(id -u)" != 0 ] || as_user=(setpriv --reuid=postgres --regid="$(id -g postgres)" --init-groups)
+# The user must get there, and a socket's path has room for 107 bytes.
+work=$(mktemp -d /tmp/pg_envelope_mutants.XXXXXX)
+running=
+tidy() {
+	trap '' INT TERM HUP
+	if [ -n "$running" ]; then
+		kill -TERM "$running" 2>/dev/null || true
+		wait "$running" || true
+	fi
+	rm -rf build/mutants
+	if mkdir -p build/mutants 2>/dev/null; then cp -R "$work/logs/." build/mutants/ 2>/dev/null || true; fi
+	rm -rf "$work"
+}
+trap tidy EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+chmod 755 "$work"
+mkdir "$work/src" "$work/logs" "$work/tmp" "$work/home"
+tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.so' --exclude=./pg_envelope_agent -cf - . |
+	tar -C "$work/src" --no-same-owner -xf -
+chmod -R u+rwX,go+rX "$work/src"
+[ "$(id -u)" != 0 ] || chown -R postgres: "$work"
+
+pg_config=${PG_CONFIG:-pg_config}
+set -m
+(cd "$work/src" && exec env -u PGHOST -u PGPORT -u PGDATA -u PGUSER -u PGDATABASE -u PGPASSFILE -u PGSERVICE -u LANGUAGE \
+	HOME="$work/home" TMPDIR="$work/tmp" LC_ALL=C.UTF-8 PGE_WORK="$work" PG_CONFIG="$pg_config" PYTHONDONTWRITEBYTECODE=1 \
+	PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-60}" \
+	"${as_user[@]}" test/tools/reaper.py "$work/left" python3 test/mutants/run.py) </dev/null &
+running=$!
+set +m
+status=0
+wait "$running" || status=$?
+running=
+
+# The row of this run in LONG_RUNS.md.
+record() {
+	local commit row
+	commit=$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)
+	[ -z "$(git -c safe.directory='*' status --porcelain -- . ':!test/LONG_RUNS.md' 2>/dev/null)" ] || commit+=+
+	row="| mutants | $(date -u +%F) | $commit | $1 |"
+	sed -i "s~^| mutants |.*~$row~" test/LONG_RUNS.md
+	grep -qxF "$row" test/LONG_RUNS.md || echo "$row" >>test/LONG_RUNS.md
+}
+if [ -z "${ONLY:-}" ]; then
+	record "$(cat "$work/closing" 2>/dev/null || echo 'did not finish'), $(((SECONDS + 59) / 60)) min"
+fi
+exit "$status"
