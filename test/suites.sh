@@ -130,8 +130,8 @@ regress_counts() {
 # regress NAME BINDIR: the tests of sql/, behind the planted faults if there are any.
 regress() {
 	local name=$1 bindir=$2 status=0 tests
-	# Without other settings all reports are in the server's log.
-	export PGE_REPORTS=${PGE_REPORTS:-$work/$name/data/server.log}
+	# There is more than this if the sanitizers' options name a log.
+	export PGE_REPORTS="${PGE_REPORTS:-} $work/$name/data/server.log"
 	tests=$(cd sql && ls -- *.sql | sed 's/\.sql$//' | sort)
 	# shellcheck disable=SC2086 # names
 	on_cluster "$name" "$bindir" ${PGE_PLANTED:-} "$PG_REGRESS" --inputdir=. --outputdir="$work/$name" \
@@ -236,7 +236,9 @@ if [ "$(cut -d' ' -f2 "$work/results/build")" = 0 ]; then
 	! there 'test/isolation/specs/*.spec' || together run isolation isolation
 	wait
 	! there 'test/t/*.pl' || run tap tap
-	[ -z "${PGE_REPORTS:-}" ] || run reports test/hardened/reports.sh
+	# shellcheck disable=SC2046 # words
+	[ -z "${PGE_REPORTS:-}" ] || run reports test/hardened/reports.sh \
+		$(find "$work" -path '*/data/server.log' -o -path '*/tmp_check/log/*' -type f)
 fi
 
 awk '{ p += $1; f += $2 } END { print p, f }' "$work"/results/* >"$work/totals"

@@ -2,7 +2,7 @@
 # Has a planted fault in a backend, sees that it is reported, and only then
 # becomes the command.
 # usage: in_backend.sh FAULT PATTERN COMMAND …, with PGHOST and PGUSER set and the
-# reports in $PGE_REPORTS, a log or a directory of them
+# reports in $PGE_REPORTS, logs or directories of them
 #
 # SPDX-License-Identifier: PostgreSQL
 set -eu
@@ -19,7 +19,8 @@ until sql 'DROP FUNCTION planted_fault(text)' 2>/dev/null; do
 	[ "$tries" -le 600 ] || { echo "not ok - the server has not come back"; exit 1; }
 	sleep 0.1
 done
-found=$(grep -rlaE "$pattern" "$PGE_REPORTS" || true)
+# shellcheck disable=SC2086 # words
+found=$(grep -rlaE "$pattern" $PGE_REPORTS || true)
 if [ -z "$found" ]; then
 	echo "not ok - the planted fault \"$fault\" was not reported, so nothing would be"
 	exit 1

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Shows what sanitizers or valgrind have reported in $PGE_REPORTS, a log or a
-# directory of them; fails if there is anything.
+# Shows what sanitizers or valgrind have reported in $PGE_REPORTS, logs or
+# directories of them, and in the logs that are named; fails if there is anything.
+# usage: reports.sh [LOG …]
 #
 # SPDX-License-Identifier: PostgreSQL
 set -u
 pattern='AddressSanitizer|LeakSanitizer|runtime error:|VALGRINDERROR-BEGIN|TRAP: '
-found=$(grep -rlaE "$pattern" "$PGE_REPORTS")
+# shellcheck disable=SC2086 # words
+found=$(grep -rlaE "$pattern" $PGE_REPORTS "$@")
 if [ -z "$found" ]; then
 	echo "1 passed, 0 failed"
 	exit 0
