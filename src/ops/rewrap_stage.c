@@ -139,8 +139,10 @@ pge_rewrap_stage_end(RewrapStage *stage)
 static Datum
 bytes_datum(PgeBytes bytes)
 {
-	return PointerGetDatum(cstring_to_text_with_len((const char *) bytes.data,
-													(int) bytes.len));
+	/* none is {NULL, 0}, and memcpy takes no NULL, not even for no bytes */
+	const char *data = bytes.len > 0 ? (const char *) bytes.data : "";
+
+	return PointerGetDatum(cstring_to_text_with_len(data, (int) bytes.len));
 }
 
 static PgeBytes
