@@ -66,12 +66,17 @@ run_valgrind() {
 	test/run.sh
 }
 
-# record RUN CLOSING-LINE: the run's row in LONG_RUNS.md.
-record() {
-	local commit row
+# The commit that is tested, which may not be the one that is there at the end.
+tested_commit() {
+	local commit
 	commit=$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)
 	[ -z "$(git -c safe.directory='*' status --porcelain -- . ':!test/LONG_RUNS.md' 2>/dev/null)" ] || commit+=+
-	row="| hardened-$1 | $(date -u +%F) | $commit | $2 |"
+	echo "$commit"
+}
+
+# record RUN COMMIT CLOSING-LINE: the run's row in LONG_RUNS.md.
+record() {
+	local row="| hardened-$1 | $(date -u +%F) | $2 | $3 |"
 	sed -i "s~^| hardened-$1 |.*~$row~" test/LONG_RUNS.md
 	grep -qxF "$row" test/LONG_RUNS.md || echo "$row" >>test/LONG_RUNS.md
 }
@@ -85,10 +90,10 @@ for run in "$@"; do
 	*) echo "run.sh: no run \"$run\"" >&2; exit 2 ;;
 	esac
 	echo "== $run"
-	from=$SECONDS
+	from=$SECONDS commit=$(tested_commit)
 	("run_$run") 2>&1 | tee "$log" || status=1
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1 || true)
-	record "$run" "${line:-did not finish}, $(((SECONDS - from + 59) / 60)) min${PGE_HARDENED_SUITES:+, only: $PGE_HARDENED_SUITES}"
+	record "$run" "$commit" "${line:-did not finish}, $(((SECONDS - from + 59) / 60)) min${PGE_HARDENED_SUITES:+, only: $PGE_HARDENED_SUITES}"
 done
 rm -f "$log"
 exit $status
