@@ -85,10 +85,10 @@ prepare(void)
 	if (memory == NULL)
 	{
 		memory = AllocSetContextCreate(TopMemoryContext, "pg_envelope contexts",
-									   ALLOCSET_DEFAULT_SIZES);
+									   ALLOCSET_START_SMALL_SIZES);
 		before_shmem_exit(free_at_exit, (Datum) 0);
 	}
-	table = contexthash_create(memory, 64, NULL);
+	table = contexthash_create(memory, 16, NULL);
 }
 
 static void

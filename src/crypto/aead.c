@@ -31,28 +31,43 @@
 #define AES_BLOCK_LEN	16
 #define XAES_NONCE_LEN	(PGE_XAES_SALT_LEN + PGE_AEAD_IV_LEN)
 
-/*
- * One direction's GCM context.  XAES: keyed for "salt" if has_salt; made when
- * first needed.  AES256_GCM: keyed with the DEK for good.
- */
-typedef struct GcmContext
-{
-	EVP_CIPHER_CTX *evp;
-	bool		has_salt;
-	uint8_t		salt[PGE_XAES_SALT_LEN];
-} GcmContext;
+#define NOT_KEYED		(-1)
 
+/*
+ * One GCM context serves both directions and is keyed again when the direction,
+ * or with XAES the salt, is another than that of the value before: a second one
+ * would save a little where one statement opens and seals under one key, and
+ * cost each key a kilobyte.
+ */
 struct PgeAead
 {
 	PgeAlgorithm algorithm;
+	int			direction;		/* that "gcm" is keyed for, as EVP's "enc" */
 	PgeNoncePool *nonces;		/* of the thread that made this */
-	EVP_CIPHER_CTX *derive;		/* XAES: AES-256-ECB under the DEK */
+	EVP_CIPHER_CTX *gcm;		/* made when first needed */
+	PgeSecret	dek;
 	uint8_t		k1[AES_BLOCK_LEN];	/* XAES: CMAC's first subkey */
-	GcmContext	seal;
-	GcmContext	open;
-	uint32_t	salt_uses;		/* values sealed under seal.salt */
-	OSSL_PARAM	tag[2];			/* "here is the tag", and the end */
+	uint8_t		salt[PGE_XAES_SALT_LEN];	/* XAES: that "gcm" is keyed for */
+	uint8_t		seal_salt[PGE_XAES_SALT_LEN];	/* XAES: of the next seals */
+	bool		has_seal_salt;
+	uint32_t	salt_uses;		/* values sealed under it */
 };
+
+/* "The tag is, or goes, here", and the end. */
+#define TAG_PARAMS(where) { \
+	{OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_PARAM_OCTET_STRING, (where), \
+		PGE_AEAD_TAG_LEN, OSSL_PARAM_UNMODIFIED}, \
+	{NULL, 0, NULL, 0, 0}}
+
+/*
+ * AES-256-ECB under the DEK of the owner, who may be any of this thread: a
+ * derivation wants it for two blocks.  Freed with its owner.
+ */
+static _Thread_local struct
+{
+	EVP_CIPHER_CTX *evp;
+	const PgeAead *owner;
+}			derive;
 
 /*
  * Fetched once per process.  A child of fork fetches its own (and leaves the
@@ -69,10 +84,10 @@ uint64_t	pge_aead_tag_checks;
 #endif
 
 static PgeStatus fetch_ciphers(EVP_CIPHER **gcm, EVP_CIPHER **ecb);
-static PgeStatus set_up_xaes(PgeAead *aead, const PgeSecret *dek, EVP_CIPHER *ecb);
-static PgeStatus set_up_gcm(GcmContext *gcm, EVP_CIPHER *cipher, const uint8_t *key, int enc);
-static inline PgeStatus begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
-					   const OSSL_PARAM *params);
+static PgeStatus set_up_xaes(PgeAead *aead);
+static void forget_derive(void);
+static inline PgeStatus begin(PgeAead *aead, const uint8_t *nonce, int enc,
+							  const OSSL_PARAM *params);
 static inline PgeStatus seal_gcm(PgeAead *aead, PgeBytes associated, PgeBytes plain,
 						  uint8_t *out);
 static inline PgeStatus open_gcm(PgeAead *aead, PgeBytes associated, PgeBytes sealed,
@@ -89,17 +104,12 @@ crypto_failed(void)
 PgeStatus
 pge_aead_new(PgeAlgorithm algorithm, const PgeSecret *dek, PgeAead **result)
 {
-	EVP_CIPHER *gcm;
-	EVP_CIPHER *ecb;
 	PgeAead    *aead;
-	PgeStatus	status;
+	PgeStatus	status = PGE_OK;
 
 	*result = NULL;
 	if (pge_aead_overhead(algorithm) == 0)
 		return PGE_INVALID;
-	status = fetch_ciphers(&gcm, &ecb);
-	if (status != PGE_OK)
-		return status;
 	aead = OPENSSL_zalloc(sizeof(*aead));
 	if (aead == NULL)
 	{
@@ -107,18 +117,11 @@ pge_aead_new(PgeAlgorithm algorithm, const PgeSecret *dek, PgeAead **result)
 		return PGE_OUT_OF_MEMORY;
 	}
 	aead->algorithm = algorithm;
+	aead->direction = NOT_KEYED;
 	aead->nonces = pge_nonce_pool();
-	aead->tag[0] = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG,
-													 NULL, PGE_AEAD_TAG_LEN);
-	aead->tag[1] = OSSL_PARAM_construct_end();
+	aead->dek = *dek;
 	if (algorithm == PGE_XAES_256_GCM)
-		status = set_up_xaes(aead, dek, ecb);
-	else
-	{
-		status = set_up_gcm(&aead->seal, gcm, dek->bytes, 1);
-		if (status == PGE_OK)
-			status = set_up_gcm(&aead->open, gcm, dek->bytes, 0);
-	}
+		status = set_up_xaes(aead);
 	if (status != PGE_OK)
 	{
 		pge_aead_free(aead);
@@ -134,16 +137,16 @@ pge_aead_free(PgeAead *aead)
 	if (aead == NULL)
 		return;
 	/* OpenSSL wipes the key schedules. */
-	EVP_CIPHER_CTX_free(aead->derive);
-	EVP_CIPHER_CTX_free(aead->seal.evp);
-	EVP_CIPHER_CTX_free(aead->open.evp);
+	if (derive.owner == aead)
+		forget_derive();
+	EVP_CIPHER_CTX_free(aead->gcm);
 	OPENSSL_clear_free(aead, sizeof(*aead));
 }
 
 void
 pge_aead_new_salt(PgeAead *aead)
 {
-	aead->seal.has_salt = false;
+	aead->has_seal_salt = false;
 }
 
 void
@@ -174,7 +177,7 @@ seal_body(PgeAead *aead, PgeBytes associated, PgeBytes plain, PgeBuffer *body)
 	size_t		nonce_len = pge_aead_overhead(aead->algorithm) - PGE_AEAD_TAG_LEN;
 	PgeStatus	status;
 
-	status = begin(aead, &aead->seal, body->data, 1, NULL);
+	status = begin(aead, body->data, 1, NULL);
 	if (status == PGE_OK)
 		status = seal_gcm(aead, associated, plain, body->data + nonce_len);
 	if (status == PGE_OK)
@@ -212,9 +215,9 @@ draw_nonce(PgeAead *aead, uint8_t *nonce)
 
 	if (aead->algorithm == PGE_AES_256_GCM)
 		return pge_nonce_take(aead->nonces, nonce, PGE_AEAD_IV_LEN);
-	if (aead->seal.has_salt && aead->salt_uses < PGE_XAES_SALT_USES)
+	if (aead->has_seal_salt && aead->salt_uses < PGE_XAES_SALT_USES)
 	{
-		memcpy(nonce, aead->seal.salt, PGE_XAES_SALT_LEN);
+		memcpy(nonce, aead->seal_salt, PGE_XAES_SALT_LEN);
 		status = pge_nonce_take(aead->nonces, nonce + PGE_XAES_SALT_LEN,
 								PGE_AEAD_IV_LEN);
 	}
@@ -222,6 +225,9 @@ draw_nonce(PgeAead *aead, uint8_t *nonce)
 	{
 		aead->salt_uses = 0;
 		status = pge_nonce_take(aead->nonces, nonce, XAES_NONCE_LEN);
+		aead->has_seal_salt = status == PGE_OK;
+		if (aead->has_seal_salt)
+			memcpy(aead->seal_salt, nonce, PGE_XAES_SALT_LEN);
 	}
 	aead->salt_uses++;
 	return status;
@@ -246,6 +252,7 @@ pge_aead_open(PgeAead *aead, PgeBytes associated, PgeBytes body, PgeBuffer *plai
 {
 	size_t		overhead = pge_aead_overhead(aead->algorithm);
 	size_t		nonce_len = overhead - PGE_AEAD_TAG_LEN;
+	OSSL_PARAM	tag[2] = TAG_PARAMS(NULL);
 	PgeStatus	status;
 
 	plain->len = 0;
@@ -255,8 +262,8 @@ pge_aead_open(PgeAead *aead, PgeBytes associated, PgeBytes body, PgeBuffer *plai
 		plain->capacity < body.len - overhead)
 		return PGE_TOO_LARGE;
 	/* A parameter that is set is only read. */
-	aead->tag[0].data = (uint8_t *) body.data + body.len - PGE_AEAD_TAG_LEN;
-	status = begin(aead, &aead->open, body.data, 0, aead->tag);
+	tag[0].data = (uint8_t *) body.data + body.len - PGE_AEAD_TAG_LEN;
+	status = begin(aead, body.data, 0, tag);
 	if (status == PGE_OK)
 		status = open_gcm(aead, associated,
 						  pge_bytes(body.data + nonce_len, body.len - overhead),
@@ -308,50 +315,66 @@ pge_aead_drop_ciphers(void)
 	pthread_mutex_unlock(&fetch_lock);
 }
 
-/* "gcm" gets a context with its key for good: it is ready for IVs. */
-static PgeStatus
-set_up_gcm(GcmContext *gcm, EVP_CIPHER *cipher, const uint8_t *key, int enc)
+static void
+forget_derive(void)
 {
-	gcm->evp = EVP_CIPHER_CTX_new();
-	if (gcm->evp == NULL)
+	EVP_CIPHER_CTX_free(derive.evp);	/* wipes the key schedule */
+	derive.evp = NULL;
+	derive.owner = NULL;
+}
+
+/* In place of the key of the owner before. */
+static PgeStatus
+own_derive(const PgeAead *aead)
+{
+	EVP_CIPHER *gcm;
+	EVP_CIPHER *ecb = NULL;		/* set to it once */
+	PgeStatus	status = PGE_OK;
+
+	if (derive.evp == NULL)
 	{
-		ERR_clear_error();
-		return PGE_OUT_OF_MEMORY;
+		status = fetch_ciphers(&gcm, &ecb);
+		if (status == PGE_OK && (derive.evp = EVP_CIPHER_CTX_new()) == NULL)
+		{
+			ERR_clear_error();
+			status = PGE_OUT_OF_MEMORY;
+		}
 	}
-	if (EVP_CipherInit_ex(gcm->evp, cipher, NULL, key, NULL, enc) != 1)
-		return crypto_failed();
-	return PGE_OK;
+	derive.owner = aead;
+	if (status == PGE_OK &&
+		(EVP_EncryptInit_ex(derive.evp, ecb, NULL, aead->dek.bytes, NULL) != 1 ||
+		 EVP_CIPHER_CTX_set_padding(derive.evp, 0) != 1))
+		status = crypto_failed();
+	if (status != PGE_OK)
+		forget_derive();
+	return status;
 }
 
 /* Encrypts whole blocks with the DEK itself. */
 static PgeStatus
-encrypt_blocks(PgeAead *aead, const uint8_t *in, uint8_t *out, int len)
+encrypt_blocks(const PgeAead *aead, const uint8_t *in, uint8_t *out, int len)
 {
+	PgeStatus	status = PGE_OK;
 	int			n = 0;
 
-	if (EVP_EncryptUpdate(aead->derive, out, &n, in, len) != 1 || n != len)
+	if (derive.owner != aead)
+		status = own_derive(aead);
+	if (status != PGE_OK)
+		return status;
+	if (EVP_EncryptUpdate(derive.evp, out, &n, in, len) != 1 || n != len)
 		return crypto_failed();
 	return PGE_OK;
 }
 
 /* CMAC's subkey K1: the encrypted zero block doubled in GF(2^128). */
 static PgeStatus
-set_up_xaes(PgeAead *aead, const PgeSecret *dek, EVP_CIPHER *ecb)
+set_up_xaes(PgeAead *aead)
 {
 	static const uint8_t zero[AES_BLOCK_LEN];
 	uint8_t    *k1 = aead->k1;
 	uint8_t		carry;
 	PgeStatus	status;
 
-	aead->derive = EVP_CIPHER_CTX_new();
-	if (aead->derive == NULL)
-	{
-		ERR_clear_error();
-		return PGE_OUT_OF_MEMORY;
-	}
-	if (EVP_EncryptInit_ex(aead->derive, ecb, NULL, dek->bytes, NULL) != 1 ||
-		EVP_CIPHER_CTX_set_padding(aead->derive, 0) != 1)
-		return crypto_failed();
 	status = encrypt_blocks(aead, zero, k1, AES_BLOCK_LEN);
 	if (status != PGE_OK)
 		return status;
@@ -388,59 +411,75 @@ derive_key(PgeAead *aead, const uint8_t *salt, PgeSecret *key)
 	return status;
 }
 
-/* The key derived for this salt, and the IV that follows it, into the context. */
-static __attribute__((noinline)) PgeStatus
-begin_with_salt(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
-				const OSSL_PARAM *params)
+/* The context if there is none yet, and then the cipher that it is to have. */
+static PgeStatus
+make_gcm(PgeAead *aead, EVP_CIPHER **cipher)
 {
-	EVP_CIPHER *cipher = NULL;	/* set to it once */
 	EVP_CIPHER *ecb;
-	PgeSecret	key;
-	PgeStatus	status = PGE_OK;
+	PgeStatus	status;
 
-	gcm->has_salt = false;
-	if (gcm->evp == NULL)
-	{
-		status = fetch_ciphers(&cipher, &ecb);
-		if (status == PGE_OK && (gcm->evp = EVP_CIPHER_CTX_new()) == NULL)
-		{
-			ERR_clear_error();
-			status = PGE_OUT_OF_MEMORY;
-		}
-		if (status != PGE_OK)
-			return status;
-	}
-	status = derive_key(aead, nonce, &key);
+	*cipher = NULL;
+	if (aead->gcm != NULL)
+		return PGE_OK;
+	status = fetch_ciphers(cipher, &ecb);
+	if (status != PGE_OK)
+		return status;
+	aead->gcm = EVP_CIPHER_CTX_new();
+	if (aead->gcm != NULL)
+		return PGE_OK;
+	ERR_clear_error();
+	return PGE_OUT_OF_MEMORY;
+}
+
+/* Direction, key, IV and parameters; the key is the DEK or derived from it. */
+static __attribute__((noinline)) PgeStatus
+begin_with_key(PgeAead *aead, const uint8_t *nonce, int enc, const OSSL_PARAM *params)
+{
+	bool		xaes = aead->algorithm == PGE_XAES_256_GCM;
+	EVP_CIPHER *cipher;
+	PgeSecret	key;
+	PgeStatus	status;
+
+	aead->direction = NOT_KEYED;
+	status = make_gcm(aead, &cipher);
+	if (status != PGE_OK)
+		return status;
+	if (xaes)
+		status = derive_key(aead, nonce, &key);
+	else
+		key = aead->dek;
 	if (status == PGE_OK &&
-		EVP_CipherInit_ex2(gcm->evp, cipher, key.bytes, nonce + PGE_XAES_SALT_LEN,
-						   enc, params) != 1)
+		EVP_CipherInit_ex2(aead->gcm, cipher, key.bytes,
+						   xaes ? nonce + PGE_XAES_SALT_LEN : nonce, enc, params) != 1)
 		status = crypto_failed();
 	pge_secret_wipe(&key, sizeof(key));
 	if (status != PGE_OK)
 	{
 		/* Half set up: the next value starts with a new one. */
-		EVP_CIPHER_CTX_free(gcm->evp);
-		gcm->evp = NULL;
+		EVP_CIPHER_CTX_free(aead->gcm);
+		aead->gcm = NULL;
 		return status;
 	}
-	memcpy(gcm->salt, nonce, PGE_XAES_SALT_LEN);
-	gcm->has_salt = true;
+	if (xaes)
+		memcpy(aead->salt, nonce, PGE_XAES_SALT_LEN);
+	aead->direction = enc;
 	return PGE_OK;
 }
 
 /* Key, IV and parameters of one value. */
 static inline PgeStatus
-begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
-	  const OSSL_PARAM *params)
+begin(PgeAead *aead, const uint8_t *nonce, int enc, const OSSL_PARAM *params)
 {
+	if (aead->direction != enc)
+		return begin_with_key(aead, nonce, enc, params);
 	if (aead->algorithm == PGE_XAES_256_GCM)
 	{
 		/* A salt is no secret: it stands in the value. */
-		if (!gcm->has_salt || memcmp(gcm->salt, nonce, PGE_XAES_SALT_LEN) != 0)
-			return begin_with_salt(aead, gcm, nonce, enc, params);
+		if (memcmp(aead->salt, nonce, PGE_XAES_SALT_LEN) != 0)
+			return begin_with_key(aead, nonce, enc, params);
 		nonce += PGE_XAES_SALT_LEN;
 	}
-	if (EVP_CipherInit_ex2(gcm->evp, NULL, NULL, nonce, enc, params) != 1)
+	if (EVP_CipherInit_ex2(aead->gcm, NULL, NULL, nonce, enc, params) != 1)
 		return crypto_failed();
 	return PGE_OK;
 }
@@ -449,7 +488,8 @@ begin(PgeAead *aead, GcmContext *gcm, const uint8_t *nonce, int enc,
 static inline PgeStatus
 seal_gcm(PgeAead *aead, PgeBytes associated, PgeBytes plain, uint8_t *out)
 {
-	EVP_CIPHER_CTX *evp = aead->seal.evp;
+	EVP_CIPHER_CTX *evp = aead->gcm;
+	OSSL_PARAM	tag[2] = TAG_PARAMS(out + plain.len);
 	int			n = 0;
 	int			rest = 0;
 
@@ -463,10 +503,8 @@ seal_gcm(PgeAead *aead, PgeBytes associated, PgeBytes plain, uint8_t *out)
 	if (EVP_EncryptFinal_ex(evp, out + n, &rest) != 1 ||
 		(size_t) n + (size_t) rest != plain.len)
 		return crypto_failed();
-	aead->tag[0].data = out + plain.len;
-	aead->tag[0].return_size = OSSL_PARAM_UNMODIFIED;
-	if (EVP_CIPHER_CTX_get_params(evp, aead->tag) != 1 ||
-		aead->tag[0].return_size != PGE_AEAD_TAG_LEN)
+	if (EVP_CIPHER_CTX_get_params(evp, tag) != 1 ||
+		tag[0].return_size != PGE_AEAD_TAG_LEN)
 		return crypto_failed();
 	return PGE_OK;
 }
@@ -478,7 +516,7 @@ seal_gcm(PgeAead *aead, PgeBytes associated, PgeBytes plain, uint8_t *out)
 static inline PgeStatus
 open_gcm(PgeAead *aead, PgeBytes associated, PgeBytes sealed, uint8_t *out)
 {
-	EVP_CIPHER_CTX *evp = aead->open.evp;
+	EVP_CIPHER_CTX *evp = aead->gcm;
 	uint8_t		nothing[16];	/* GCM has no last block; "out" may be NULL */
 	int			n = 0;
 	int			rest = 0;

@@ -57,7 +57,6 @@ typedef struct KeyringKey
 typedef struct KeyringDek
 {
 	uint32		dek_id;
-	char		key_id[PGE_KEY_ID_MAX + 1];
 	int32		version;
 	uint8		purpose;
 	uint8		algorithm;
@@ -66,6 +65,7 @@ typedef struct KeyringDek
 	DekState	state;
 	bool		own;			/* written by the current transaction (xmin or xmax);
 								 * in a memo also if its key is */
+	char		key_id[PGE_KEY_ID_MAX + 1]; /* last: a memo keeps what is used of it */
 } KeyringDek;
 
 typedef struct KeyringWrapping

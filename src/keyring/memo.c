@@ -120,13 +120,13 @@ make_tables(void)
 		return;
 	if (memory == NULL)
 		memory = AllocSetContextCreate(TopMemoryContext, "pg_envelope memo",
-									   ALLOCSET_DEFAULT_SIZES);
+									   ALLOCSET_START_SMALL_SIZES);
 	deks = NULL;
 	actives = NULL;
 	last_dek = last_active = NULL;
 	MemoryContextReset(memory);
-	actives = activememo_create(memory, 64, NULL);
-	deks = dekmemo_create(memory, 64, NULL);
+	actives = activememo_create(memory, 16, NULL);
+	deks = dekmemo_create(memory, 16, NULL);
 }
 
 /*
@@ -172,9 +172,13 @@ worth_keeping(const KeyringMemo *row)
 static KeyringMemo *
 keep(KeyringMemo *old)
 {
-	KeyringMemo *row = old ? old : MemoryContextAlloc(memory, sizeof(KeyringMemo));
+	Size		size = offsetof(KeyringMemo, dek.key_id) + scratch.key_id_len + 1;
+	KeyringMemo *row = old;
 
-	*row = scratch;
+	/* As long as before, unless somebody changed the table by hand. */
+	if (row == NULL || row->key_id_len != scratch.key_id_len)
+		row = MemoryContextAlloc(memory, size);
+	memcpy(row, &scratch, size);
 	return row;
 }
 
@@ -198,10 +202,8 @@ find_dek(uint32 dek_id, Oid user, uint64 w, uint32 need)
 		return &scratch;
 	row = keep(entry ? entry->row : NULL);
 	if (entry == NULL)
-	{
 		entry = dekmemo_insert(deks, name, &found);
-		entry->row = row;
-	}
+	entry->row = row;
 	return last_dek = row;
 }
 
@@ -243,8 +245,8 @@ find_active(const char *key_id, int len, Oid user, uint64 w, uint32 need)
 	{
 		name.key_id = row->dek.key_id;
 		entry = activememo_insert(actives, name, &found);
-		entry->row = row;
 	}
+	entry->row = row;
 	return last_active = row;
 }
 

@@ -33,7 +33,7 @@ typedef struct KeyringMemo
 	KeyState	key_state;
 	bool		require_associated_data;
 	uint16		key_id_len;
-	KeyringDek	dek;
+	KeyringDek	dek;			/* ends with key_id's NUL: copy by pge_memo_copy_dek */
 } KeyringMemo;
 
 /*
@@ -64,6 +64,12 @@ pge_memo_hear(FmgrInfo *site)
 	if (unlikely(site == NULL || site->fn_extra == NULL ||
 				 *(TimestampTz *) site->fn_extra != GetCurrentStatementStartTimestamp()))
 		pge_memo_hear_first(site);
+}
+
+static inline void
+pge_memo_copy_dek(KeyringDek *dek, const KeyringMemo *memo)
+{
+	memcpy(dek, &memo->dek, offsetof(KeyringDek, key_id) + memo->key_id_len + 1);
 }
 
 /* Aborts, also of subtransactions, of a transaction that changed our tables. */

@@ -105,7 +105,7 @@ static void
 read_row(Miss *miss, uint64 w)
 {
 	miss->w = w;
-	miss->row = pge_dek_decide(miss->request, w)->dek;
+	pge_memo_copy_dek(&miss->row, pge_dek_decide(miss->request, w));
 }
 
 DekCacheTag
@@ -226,7 +226,7 @@ miss_context(const DekRequest *request, const KeyringMemo *memo, uint64 w,
 	pge_harden_process();
 	miss.request = request;
 	miss.w = w;
-	miss.row = memo->dek;
+	pge_memo_copy_dek(&miss.row, memo);
 	PG_TRY();
 	{
 		ready->aead = fetch(&miss);

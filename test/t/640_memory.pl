@@ -1,0 +1,92 @@
+# What the extension costs a backend in memory of its own: idle, with 16 keys in
+# use, with many.
+#
+# Counted are the private mappings' Private_Dirty.  The server's shared memory
+# is left out: a page of it that only one process has touched so far counts as
+# that process's own, which is chance.  Each figure is the median of some new
+# backends; what is compared ran the same kind of statement.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PgEnvelope::Cluster;
+use Test::More;
+
+my $backends = 5;
+my %keys = (XAES_256_GCM => 1000, AES256_GCM => 1000);    # in use at once at the end
+my $few = 16;
+
+# Whose memory nobody may read cannot be measured either.
+my $node = PgEnvelope::Cluster->new('footprint', 'pg_envelope.harden_backends' => 'off',
+	'pg_envelope.cache_size' => 2048);
+$node->safe_psql('postgres', q{CREATE EXTENSION pgcrypto});
+my $admin = $node->session;
+$admin->query($_) for q{SET client_min_messages = error}, q{SELECT envelope_create_kek('main')},
+  map { qq{SELECT count(envelope_create_key('$_ ' || n, 'main', '$_')) FROM generate_series(1, $keys{$_}) n} } sort keys %keys;
+$admin->close;
+
+# In KiB.
+sub own_memory
+{
+	my ($pid) = @_;
+	open(my $smaps, '<', "/proc/$pid/smaps") or die "smaps of $pid: $!";
+	my ($own, $sum) = (0, 0);
+	while (my $line = <$smaps>)
+	{
+		$own = $1 eq 'p' if $line =~ /^[0-9a-f]+-[0-9a-f]+ ...([ps]) /;
+		$sum += $1 if $own && $line =~ /^Private_Dirty:\s+(\d+) kB/;
+	}
+	return $sum;
+}
+
+# The median of new backends, each measured after these statements.
+sub footprint
+{
+	my @sizes;
+	for (1 .. $backends)
+	{
+		my $s = $node->session;
+		$s->query($_) for @_;
+		push @sizes, own_memory($s->pid);
+		$s->close;
+	}
+	return (sort { $a <=> $b } @sizes)[ $backends / 2 ];
+}
+
+# A transaction that goes on, with an expression of k over so many keys.
+sub with_keys
+{
+	my ($expression, $algorithm, $count) = @_;
+	return ('BEGIN', qq{SELECT count($expression) FROM (SELECT '$algorithm ' || n AS k FROM generate_series(1, $count) n) t});
+}
+
+my %use = ('sealing' => q{envelope_encrypt('v', k)}, 'sealing and opening' => q{envelope_decrypt(envelope_encrypt('v', k), k)});
+my (%with_few, %with_many);
+my $idle = footprint('SELECT 1');
+for my $algorithm (sort keys %keys)
+{
+	for my $how (sort keys %use)
+	{
+		$with_few{"$algorithm, $how"} = footprint(with_keys($use{$how}, $algorithm, $few));
+		$with_many{"$algorithm, $how"} = footprint(with_keys($use{$how}, $algorithm, $keys{$algorithm}));
+	}
+}
+
+$node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
+$node->restart;
+my $idle_without = footprint('SELECT 1');
+my $pgcrypto = footprint(with_keys(
+	q{decrypt(encrypt('v', convert_to(k, 'UTF8'), 'aes'), convert_to(k, 'UTF8'), 'aes')}, 'key of pgcrypto', $few));
+
+note("idle: $idle KiB, without the extension $idle_without");
+cmp_ok($idle - $idle_without, '<=', 64, 'an idle backend: at most 64 KiB more than without the extension');
+for my $case (sort keys %with_few)
+{
+	my ($algorithm) = split /,/, $case;
+	my $each = ($with_many{$case} - $with_few{$case}) / ($keys{$algorithm} - $few);
+	note(sprintf '%s: %d keys %d KiB (pgcrypto %d), %d keys %d KiB, so %.2f KiB for each further key',
+		$case, $few, $with_few{$case}, $pgcrypto, $keys{$algorithm}, $with_many{$case}, $each);
+	cmp_ok($with_few{$case} - $pgcrypto, '<=', 128, "$case: with $few keys at most 128 KiB more than a backend that uses pgcrypto");
+	cmp_ok($each, '<=', 2, "$case: at most 2 KiB for each further key");
+}
+done_testing();
