@@ -95,8 +95,9 @@ pge_dispatch_forget(Agent *agent, AgentClient *client)
 	while (client->waiters != NULL)
 	{
 		AgentWaiter *waiter = client->waiters;
-		AgentJob   *job = waiter->job;
+		AgentJob   *job = waiter->job;	/* NOLINT(clang-analyzer-unix.Malloc) */
 
+		/* takes it off the list, which the analyzer does not see */
 		drop_waiter(agent, waiter);
 		agent->counters.cancelled++;
 		if (job->waiters == NULL)

@@ -225,8 +225,8 @@ find_victim(const DekCacheTag *tag, uint64 now, uint64 *generation)
 	}
 	for (int n = 0; n < nslots; n++)
 	{
-		int			i = pg_atomic_fetch_add_u32(&pge_control()->clock_hand, 1) %
-			(uint32) nslots;
+		uint32		hand = pg_atomic_fetch_add_u32(&pge_control()->clock_hand, 1);
+		int			i = (int) (hand % (uint32) nslots);
 		uint64		g = load_generation(&slots[i]);
 
 		if (is_odd(g))

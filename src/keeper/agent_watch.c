@@ -237,6 +237,7 @@ encode_settings(void)
 {
 	static PgeFrame frame;
 	PgeBuffer	out = {out_bytes, 0, sizeof(out_bytes)};
+	PgeStatus	status;
 	const char *file = pge_settings_keyring_file();
 	char		number[2][16];
 
@@ -252,7 +253,9 @@ encode_settings(void)
 		frame.secret = pge_bytes(pge_secret_region_socket_secret(),
 								 PGE_SOCKET_SECRET_LEN);
 	settings_due = false;
-	if (pge_frame_encode(&frame, &out) != PGE_OK)
+	status = pge_frame_encode(&frame, &out);
+	memset(&frame, 0, sizeof(frame));	/* it points into this call */
+	if (status != PGE_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("could not pass the settings to the pg_envelope agent"),

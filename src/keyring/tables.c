@@ -170,7 +170,7 @@ pge_keyring_scan_end(KeyringScan *scan)
 void
 pge_keyring_key_text(ScanKey key, int attno, const char *value)
 {
-	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_TEXTEQ,
+	ScanKeyInit(key, (AttrNumber) attno, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(value));
 }
 

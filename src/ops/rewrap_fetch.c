@@ -157,9 +157,8 @@ decided(RewrapFetch *fetch, const KeyringDek *dek, const KeyringWrapping *under_
 {
 	RewrapRun  *run = fetch->run;
 
-	if (run->same && strcmp(under_old->kek_version, run->newest) == 0)
-		stage_outcome(fetch, dek, PGE_REWRAP_ALREADY, "");
-	else if (run->keep_old && under_new)
+	if ((run->same && strcmp(under_old->kek_version, run->newest) == 0) ||
+		(run->keep_old && under_new))
 		stage_outcome(fetch, dek, PGE_REWRAP_ALREADY, "");
 	else if (run->keep_old && count >= PGE_WRAPPINGS_MAX)
 		stage_outcome(fetch, dek, PGE_REWRAP_FAILED,
