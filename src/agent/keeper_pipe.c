@@ -52,7 +52,7 @@ pge_keeper_read(Agent *agent)
 		pge_stream_consume(&agent->keeper, bytes.len);
 	}
 	if (agent->keeper.in == NULL)
-		fail(agent);			/* no memory even to hear the keeper: not its wish */
+		fail(agent);			/* no memory to hear the keeper */
 	agent->stopping = true;
 }
 

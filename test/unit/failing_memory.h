@@ -34,7 +34,8 @@ typedef struct MemoryLedger
 	atomic_long requests;
 	atomic_long fail_at;		/* 0: never */
 	atomic_long blocks;			/* allocated and not freed */
-	atomic_int	freed_keys;		/* blocks that held a marked key when they were freed */
+	atomic_int	freed_keys;		/* blocks that held a marked key when they
+								 * were freed */
 	atomic_int	nmarks;
 	uint8_t		marks[MARKS_MAX][MARK_LEN];
 } MemoryLedger;

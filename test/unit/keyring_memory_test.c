@@ -124,7 +124,7 @@ add_keks(Keyring *keyring, void *arg, char *detail)
 	(void) detail;
 	for (int i = 0; i < KEKS && status == PGE_OK; i++)
 	{
-		KeyringEntry entry = {.version = 1,.state = KEYRING_STATE_ENABLED,.key = keys[i]};
+		KeyringEntry entry = {.version = 1, .state = KEYRING_STATE_ENABLED, .key = keys[i]};
 
 		memcpy(entry.uuid, uuids[i], PGE_UUID_LEN);
 		status = pge_keyring_add(keyring, &entry);
@@ -255,8 +255,8 @@ static int
 open_and_reload(void)
 {
 	const KmsProvider *provider = pge_kms_provider_of(text_bytes("local:x"));
-	KmsConfig	config = {.keyring_file = file,.keyring_passphrase_command = OLD};
-	KmsConfig	other = {.keyring_file = file,.keyring_passphrase_command = " " OLD};
+	KmsConfig	config = {.keyring_file = file, .keyring_passphrase_command = OLD};
+	KmsConfig	other = {.keyring_file = file, .keyring_passphrase_command = " " OLD};
 	KmsSession *session;
 	PgeStatus	status;
 

@@ -52,7 +52,8 @@ static int	asked;
 static int	rows_read;
 static bool right_key;			/* came to the context */
 static bool found_meanwhile;	/* the control: it was on the stack then */
-static bool left_between;		/* bytes of before a flush, when it starts over */
+static bool left_between;		/* bytes of before a flush, when it starts
+								 * over */
 
 static uint8_t stack[STACK_LEN];
 static ucontext_t outside;
@@ -268,7 +269,7 @@ pge_contexts_add(uint32 dek_id, const uint8 *check_value, uint8 algorithm,
 static void
 open_one_value(void)
 {
-	DekRequest	request = {.dek_id = 1,.need = PGE_RIGHT_DECRYPT};
+	DekRequest	request = {.dek_id = 1, .need = PGE_RIGHT_DECRYPT};
 	sigjmp_buf	catch;
 
 	PG_exception_stack = &catch;

@@ -284,14 +284,19 @@ check_failures(int use)
 		status = uses[use].run();
 		fail_at = 0;
 		pge_aead_drop_ciphers();
-		if (requests < n)		/* it asked for less than that: all have failed */
+		if (requests < n)		/* it asked for less than that: all have
+								 * failed */
 			break;
 		refused += status != PGE_OK;
 		good = status == PGE_OK || status == PGE_OUT_OF_MEMORY || status == PGE_CRYPTO_FAILED;
 	}
 	check(good, "%s: an error for each of %ld failed allocations", uses[use].name, n - 1);
 	check(refused > 0, "%s: %d of them were felt", uses[use].name, refused);
-	/* Provider state that OpenSSL caches once may stay; contexts may not add up. */
+
+	/*
+	 * Provider state that OpenSSL caches once may stay; contexts may not add
+	 * up.
+	 */
 	check(blocks - before < 40, "%s: nothing adds up (%ld blocks)", uses[use].name, blocks - before);
 	check(found_in_freed == 0, "%s: no key in freed memory after failures", uses[use].name);
 	check_status(uses[use].run(), PGE_OK, "%s: works again", uses[use].name);
