@@ -322,43 +322,52 @@ run_inside(void)
 /*
  * We stand before some of OpenSSL's functions, to look at the stack while the
  * code under test is on its way: later calls would write over what it left.
- * When an IV is set, every key must be gone again; when the derived key is
- * set, what it was derived from.
+ * When associated data comes (the first that follows the keys), every key must
+ * be gone again; when the derived key is set, what it was derived from.
  */
-int
-EVP_EncryptInit_ex(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, ENGINE *impl,
-				   const unsigned char *key, const unsigned char *iv)
-{
-	int			(*real) (EVP_CIPHER_CTX *, const EVP_CIPHER *, ENGINE *, const unsigned char *, const unsigned char *);
+static int	looks;
 
-	if (watching_stack && iv != NULL)
+int
+EVP_EncryptUpdate(EVP_CIPHER_CTX *ctx, unsigned char *out, int *len, const unsigned char *in, int in_len)
+{
+	int			(*real) (EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int);
+
+	if (watching_stack && out == NULL)
+	{
+		looks++;
 		found_on_stack += contains_secret(stack, sizeof(stack));
-	*(void **) &real = dlsym(RTLD_NEXT, "EVP_EncryptInit_ex");
-	return real(ctx, cipher, impl, key, iv);
+	}
+	*(void **) &real = dlsym(RTLD_NEXT, "EVP_EncryptUpdate");
+	return real(ctx, out, len, in, in_len);
 }
 
 int
-EVP_DecryptInit_ex(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, ENGINE *impl,
-				   const unsigned char *key, const unsigned char *iv)
+EVP_DecryptUpdate(EVP_CIPHER_CTX *ctx, unsigned char *out, int *len, const unsigned char *in, int in_len)
 {
-	int			(*real) (EVP_CIPHER_CTX *, const EVP_CIPHER *, ENGINE *, const unsigned char *, const unsigned char *);
+	int			(*real) (EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int);
 
-	if (watching_stack && iv != NULL)
+	if (watching_stack && out == NULL)
+	{
+		looks++;
 		found_on_stack += contains_secret(stack, sizeof(stack));
-	*(void **) &real = dlsym(RTLD_NEXT, "EVP_DecryptInit_ex");
-	return real(ctx, cipher, impl, key, iv);
+	}
+	*(void **) &real = dlsym(RTLD_NEXT, "EVP_DecryptUpdate");
+	return real(ctx, out, len, in, in_len);
 }
 
 int
-EVP_CipherInit_ex(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, ENGINE *impl,
-				  const unsigned char *key, const unsigned char *iv, int enc)
+EVP_CipherInit_ex2(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, const unsigned char *key,
+				   const unsigned char *iv, int enc, const OSSL_PARAM params[])
 {
-	int			(*real) (EVP_CIPHER_CTX *, const EVP_CIPHER *, ENGINE *, const unsigned char *, const unsigned char *, int);
+	int			(*real) (EVP_CIPHER_CTX *, const EVP_CIPHER *, const unsigned char *, const unsigned char *, int, const OSSL_PARAM *);
 
 	if (watching_stack)
+	{
+		looks++;
 		found_on_stack += contains_one_of(K1, K1 + 1, stack, sizeof(stack));
-	*(void **) &real = dlsym(RTLD_NEXT, "EVP_CipherInit_ex");
-	return real(ctx, cipher, impl, key, iv, enc);
+	}
+	*(void **) &real = dlsym(RTLD_NEXT, "EVP_CipherInit_ex2");
+	return real(ctx, cipher, key, iv, enc, params);
 }
 
 #if defined(__has_feature)
@@ -379,12 +388,14 @@ check_stack(int use)
 	inside.uc_link = &outside;
 	makecontext(&inside, run_inside, 0);
 	running = use;
-	found_on_stack = 0;
+	found_on_stack = looks = 0;
 	if (swapcontext(&outside, &inside) != 0)
 		abort();
 	check_status(result, PGE_OK, "%s: runs on a stack of ours", uses[use].name);
 	check(!all_zero(stack, sizeof(stack)), "%s: which was used", uses[use].name);
 	check(found_on_stack == 0, "%s: no key on it on the way", uses[use].name);
+	if (use <= 1)
+		check(looks >= 4, "%s: where we looked %d times", uses[use].name, looks);
 	check(!contains_secret(stack, sizeof(stack)), "%s: nor at the end", uses[use].name);
 #else
 	(void) use;
