@@ -23,7 +23,7 @@ sub run
 {
 	my (@command) = @_;
 	my ($out, $err) = ('', '');
-	IPC::Run::run(\@command, '<', '/dev/null', '>', \$out, '2>', \$err, IPC::Run::timeout(600));
+	IPC::Run::run(\@command, '<', '/dev/null', '>', \$out, '2>', \$err, IPC::Run::timeout(1800));
 	return ($? >> 8, $out, $err);
 }
 
