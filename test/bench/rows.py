@@ -39,12 +39,13 @@ NOTHING = "yardstick_noop(text)"
 
 # Controls of the program itself: a seal that is slower on purpose, whose target
 # has to be missed, and an open that gives other text, which has to be noticed.
+SLOWER_NS = 5000
 SLOW = "control: ours XAES, 5 us slower"
 WRONG = Row("open", "control: other text", "planted_wrong(bytea,text)", ("sealed one", "one"))
-PLANTED = """
+PLANTED = f"""
     CREATE FUNCTION planted_slow(value text, key_id text) RETURNS bytea LANGUAGE plpgsql AS $$
         DECLARE
-            until float8 := bench_cpu_ns() + 5000;
+            until float8 := bench_cpu_ns() + {SLOWER_NS};
         BEGIN
             WHILE bench_cpu_ns() < until LOOP END LOOP;
             RETURN envelope_encrypt(value, key_id);
