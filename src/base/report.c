@@ -173,12 +173,10 @@ clean(PgeBytes utf8, bool (*append) (char **out, const uint8 *character, int len
 		bool		whole = (size_t) len <= utf8.len - at && pg_utf8_islegal(p, len);
 
 		at += whole ? len : 1;
-		if (!whole || pge_is_unseen(p))
+		if (!whole || pge_is_unseen(p) || (len > 1 && !append(&out, p, len)))
 			*out++ = '?';
 		else if (len == 1)
 			*out++ = (char) *p;
-		else if (!append(&out, p, len))
-			*out++ = '?';
 	}
 	*out = '\0';
 	return text;
