@@ -85,7 +85,7 @@ _PG_init(void)
 	pge_client_register_callbacks();
 	pge_memo_register_callbacks();
 	pge_transaction_register_callbacks();
-	pge_epoch_register_callbacks();	/* last, so that it is called first */
+	pge_epoch_register_callbacks(); /* last, so that it is called first */
 	pge_open_guard_register();
 	pge_creation_guard_register();
 	pge_keeper_register();

@@ -24,10 +24,12 @@
 #define AGENT_CLIENTS_MAX		1024
 #define AGENT_WAITERS_MAX		4096	/* requests of all clients */
 #define AGENT_CLIENT_WAITERS	256 /* of one; past it we do not read from it */
-#define AGENT_CLIENT_OUT_MAX	(256 * 1024)	/* unread answers; past it likewise */
+#define AGENT_CLIENT_OUT_MAX	(256 * 1024)	/* unread answers; past it
+												 * likewise */
 #define AGENT_FRAMES_PER_TURN	64
 #define AGENT_HANDSHAKE_MS		2000
-#define AGENT_IDLE_MS			1000	/* who asks nothing for so long makes room */
+#define AGENT_IDLE_MS			1000	/* who asks nothing for so long makes
+										 * room */
 
 typedef enum ClientState
 {
@@ -76,7 +78,8 @@ typedef struct AgentCounters
 	uint64_t	failures;		/* requests answered with an error */
 	int64_t		last_success;	/* seconds since 1970; 0: never */
 	int64_t		last_failure;
-	char		last_error[PGE_FRAME_DETAIL_MAX + 64];	/* with the status before it */
+	char		last_error[PGE_FRAME_DETAIL_MAX + 64];	/* with the status
+														 * before it */
 } AgentCounters;
 
 typedef struct Agent
@@ -96,7 +99,8 @@ typedef struct Agent
 	SingleFlight flight;
 	AgentClient *clients;
 	int			nclients;
-	int			max_clients;	/* AGENT_CLIENTS_MAX, or what descriptors allow */
+	int			max_clients;	/* AGENT_CLIENTS_MAX, or what descriptors
+								 * allow */
 	int			nwaiters;
 	uint64_t	accept_again;	/* out of descriptors: not before this time */
 	uint64_t	refusal_logged;

@@ -15,7 +15,8 @@
 #include "agent/dispatch.h"
 #include "agent/keeper_pipe.h"
 
-#define REMARK_AGAIN_MS		60000	/* the same remark is logged once in this time */
+#define REMARK_AGAIN_MS		60000	/* the same remark is logged once in this
+									 * time */
 
 static AgentJob *start_job(Agent *agent, PgeBytes bytes,
 						   const PgeFrame *request);

@@ -15,7 +15,8 @@ typedef enum PgeStatus
 	PGE_OK = 0,
 
 	/* values and keys */
-	PGE_NOT_AUTHENTIC = 1,		/* wrong key, wrong associated data, a flipped bit: one answer */
+	PGE_NOT_AUTHENTIC = 1,		/* wrong key, wrong associated data, a flipped
+								 * bit: one answer */
 	PGE_MALFORMED = 2,			/* the bytes cannot be what they should be */
 	PGE_UNKNOWN_DEK = 3,
 	PGE_KEY_DISABLED = 4,
@@ -24,12 +25,14 @@ typedef enum PgeStatus
 
 	/* on the way to a key service */
 	PGE_AGENT_UNREACHABLE = 20, /* not running, hung, of another version */
-	PGE_UNAVAILABLE = 21,		/* the service or its file cannot be reached or read */
+	PGE_UNAVAILABLE = 21,		/* the service or its file cannot be reached
+								 * or read */
 	PGE_THROTTLED = 22,			/* too many requests wait, here or there */
 	PGE_UNAUTHENTICATED = 23,	/* credential or passphrase refused */
 	PGE_KEK_UNUSABLE = 24,		/* disabled, or of a kind that cannot wrap */
 	PGE_KEK_NOT_FOUND = 25,
-	PGE_WRAPPING_DAMAGED = 26,	/* wrong bytes, KEK or binding, or the check value differs */
+	PGE_WRAPPING_DAMAGED = 26,	/* wrong bytes, KEK or binding, or the check
+								 * value differs */
 
 	/* arguments, resources, ourselves */
 	PGE_INVALID = 40,			/* an argument or a configuration is wrong */

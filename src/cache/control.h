@@ -14,9 +14,9 @@
 typedef struct PgeControl
 {
 	/*
-	 * W, the revocation epoch: low half E, +1 by every commit that changed one
-	 * of our tables; high half F, +1 by every flush.  Alone on its cache line:
-	 * every value of every backend loads it.
+	 * W, the revocation epoch: low half E, +1 by every commit that changed
+	 * one of our tables; high half F, +1 by every flush.  Alone on its cache
+	 * line: every value of every backend loads it.
 	 */
 	pg_atomic_uint64 epoch;
 	char		pad[PG_CACHE_LINE_SIZE - sizeof(pg_atomic_uint64)];
@@ -42,7 +42,8 @@ pge_control(void)
 
 /* Called by pg_envelope.c's hooks. */
 extern Size pge_control_shmem_size(void);
-extern void pge_control_shmem_startup(void);	/* also wipes the secret region */
+extern void pge_control_shmem_startup(void);	/* also wipes the secret
+												 * region */
 
 #define PGE_EPOCH_STATE_BUMP	UINT64CONST(1)
 #define PGE_EPOCH_FLUSH_BUMP	(UINT64CONST(1) << 32)

@@ -42,7 +42,8 @@ typedef struct DekCacheContent
 typedef struct DekCacheSlot
 {
 	pg_atomic_uint64 generation;	/* even: readable, odd: being written */
-	pg_atomic_uint64 touched_ms;	/* last use known: clock eviction, idle expiry */
+	pg_atomic_uint64 touched_ms;	/* last use known: clock eviction, idle
+									 * expiry */
 	DekCacheContent content;
 } DekCacheSlot;
 
@@ -281,8 +282,8 @@ pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
 
 		/*
 		 * R8: the slot is visible; who bumped W before this load may have
-		 * passed the slot while it was odd.  Without the full barrier the load
-		 * could overtake the store that made the slot visible.
+		 * passed the slot while it was odd.  Without the full barrier the
+		 * load could overtake the store that made the slot visible.
 		 */
 		pg_memory_barrier();
 		if (load_epoch() == w)

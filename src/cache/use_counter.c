@@ -164,7 +164,8 @@ pge_use_counter_load(const PgeUses *uses, int count)
 	for (int i = 0; i < count; i++)
 	{
 		pge_use_counter_add(uses[i].database, uses[i].dek_id, uses[i].uses);
-		(void) pge_use_counter_must_warn(&uses[i]); /* it was, before they were saved */
+		(void) pge_use_counter_must_warn(&uses[i]); /* it was, before they
+													 * were saved */
 	}
 	pg_atomic_write_u32(&table->loaded, 1);
 }

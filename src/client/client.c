@@ -56,7 +56,8 @@ struct PgeClientPipe
 	int			window;
 	int			pending;
 	ClientRequest *requests;	/* pending ones, oldest first */
-	bool		in_call;		/* left set by an error that was thrown past us */
+	bool		in_call;		/* left set by an error that was thrown past
+								 * us */
 	uint64		retry_at_ms;
 	uint64		retry_pause_ms;
 	char		detail[PGE_FRAME_DETAIL_MAX];
@@ -296,7 +297,7 @@ converse(PgeClientPipe *pipe, PgeFrame *answer)
 {
 	bool		was_proven = pipe->link.proven;
 	LinkResult	result = pge_link_send(&pipe->link) ?
-		pge_link_receive(&pipe->link, answer) : PGE_LINK_LOST;
+	pge_link_receive(&pipe->link, answer) : PGE_LINK_LOST;
 
 	if (result == PGE_LINK_FRAME && match_answer(pipe, answer))
 		return true;

@@ -113,7 +113,7 @@ one_is_left(AgentLink *link)
 static bool
 connect_socket(AgentLink *link)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX,.sun_path = PGE_SOCKET_PATH};
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = PGE_SOCKET_PATH};
 	struct ucred peer;
 	socklen_t	len = sizeof(peer);
 

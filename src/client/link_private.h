@@ -28,7 +28,8 @@ typedef struct AgentLink
 	bool		proven;			/* both ends have proved the secret */
 	uint8		nonce[PGE_FRAME_NONCE_LEN];
 	MemoryContext context;		/* of "out" */
-	uint8	   *out;			/* everything queued on this connection that has not gone */
+	uint8	   *out;			/* everything queued on this connection that
+								 * has not gone */
 	size_t		out_len;
 	size_t		out_capacity;
 	uint64		queued_total;	/* bytes since the connection was opened */

@@ -89,9 +89,9 @@ static void forget_derive(void);
 static inline PgeStatus begin(PgeAead *aead, const uint8_t *nonce, int enc,
 							  const OSSL_PARAM *params);
 static inline PgeStatus seal_gcm(PgeAead *aead, PgeBytes associated, PgeBytes plain,
-						  uint8_t *out);
+								 uint8_t *out);
 static inline PgeStatus open_gcm(PgeAead *aead, PgeBytes associated, PgeBytes sealed,
-						  uint8_t *out);
+								 uint8_t *out);
 
 /* OpenSSL's queue is per thread and others read it: leave nothing of ours. */
 static PgeStatus
@@ -170,7 +170,8 @@ check_seal_lengths(const PgeAead *aead, PgeBytes associated, PgeBytes plain,
 }
 
 /* The nonce stands at the start of the body already; lengths are checked. */
-static inline __attribute__((always_inline)) PgeStatus
+static inline __attribute__((always_inline))
+PgeStatus
 seal_body(PgeAead *aead, PgeBytes associated, PgeBytes plain, PgeBuffer *body)
 {
 	size_t		sealed_len = plain.len + pge_aead_overhead(aead->algorithm);
@@ -432,7 +433,8 @@ make_gcm(PgeAead *aead, EVP_CIPHER **cipher)
 }
 
 /* Direction, key, IV and parameters; the key is the DEK or derived from it. */
-static __attribute__((noinline)) PgeStatus
+static __attribute__((noinline))
+PgeStatus
 begin_with_key(PgeAead *aead, const uint8_t *nonce, int enc, const OSSL_PARAM *params)
 {
 	bool		xaes = aead->algorithm == PGE_XAES_256_GCM;

@@ -104,7 +104,11 @@ pge_scrypt(PgeBytes passphrase, PgeBytes salt, unsigned log2_n, unsigned r,
 		pge_secret_wipe(key, sizeof(*key));
 		return PGE_INVALID;
 	}
-	/* OpenSSL counts its small buffers too; ours is the bound on the large one. */
+
+	/*
+	 * OpenSSL counts its small buffers too; ours is the bound on the large
+	 * one.
+	 */
 	maxmem += 128 * r64 * (p64 + 2);
 	return derive("SCRYPT", params, key->bytes, sizeof(key->bytes));
 }

@@ -30,7 +30,7 @@
 #define POOL_DIRECT	512			/* up to here the kernel is the cheaper source */
 
 #define SEED_KEY	32
-#define SEED_LEN	(SEED_KEY + 16)	/* AES-256's key, CTR's first block */
+#define SEED_LEN	(SEED_KEY + 16) /* AES-256's key, CTR's first block */
 
 /* Of a thread: the agent wraps on worker threads. */
 static _Thread_local PgeNoncePool thread_pool;
@@ -160,7 +160,8 @@ fill_pool(PgeNoncePool *pool)
 	if (pthread_once(&handler_once, set_fork_handler) != 0 || !handler_set)
 		return PGE_CRYPTO_FAILED;
 	size = next_size(pool);
-	drop(pool);					/* all of it is zero now, as stretching needs it */
+	drop(pool);					/* all of it is zero now, as stretching needs
+								 * it */
 	if (size <= POOL_DIRECT)
 		status = pge_random_bytes(pool->bytes, size);
 	else

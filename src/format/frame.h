@@ -66,7 +66,8 @@
 
 #define PGE_FRAME_VERSION		1
 #define PGE_FRAME_HEADER_LEN	24
-#define PGE_FRAME_BODY_MAX		(128 * 1024)	/* 8 wrappings of 8 KiB and their URIs */
+#define PGE_FRAME_BODY_MAX		(128 * 1024)	/* 8 wrappings of 8 KiB and
+												 * their URIs */
 #define PGE_FRAME_MAX			(PGE_FRAME_HEADER_LEN + PGE_FRAME_BODY_MAX)
 #define PGE_FRAME_NONCE_LEN		32
 #define PGE_FRAME_PROOF_LEN		32

@@ -15,7 +15,8 @@
 
 #define PGE_SEALED_HEADER_LEN	5
 #define PGE_SEALED_VERSION		0x01
-#define PGE_SEALED_LEN_MIN		(PGE_SEALED_HEADER_LEN + 12 + 16)	/* empty value, AES256_GCM */
+#define PGE_SEALED_LEN_MIN		(PGE_SEALED_HEADER_LEN + 12 + 16)	/* empty value,
+																	 * AES256_GCM */
 
 /* PGE_MALFORMED: too short for any algorithm, another first byte, or id 0. */
 static inline PgeStatus

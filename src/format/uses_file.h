@@ -26,7 +26,8 @@ typedef struct PgeUses
 {
 	uint32_t	database;
 	uint32_t	dek_id;
-	uint64_t	uses;			/* at most 2^63 - 1: a sum of two does not wrap */
+	uint64_t	uses;			/* at most 2^63 - 1: a sum of two does not
+								 * wrap */
 } PgeUses;
 
 /* PGE_TOO_LARGE: more than PGE_USES_MAX, or than out can hold. */

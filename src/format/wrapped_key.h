@@ -16,12 +16,14 @@
 
 typedef enum PgeWrapForm
 {
-	PGE_WRAP_LOCAL = 1			/* local keyring: KEK version u32, then XAES-256-GCM body */
+	PGE_WRAP_LOCAL = 1			/* local keyring: KEK version u32, then
+								 * XAES-256-GCM body */
 } PgeWrapForm;
 
 typedef enum PgeWrapHalf
 {
-	PGE_HALF_NONE = 0			/* the service authenticates the binding itself */
+	PGE_HALF_NONE = 0			/* the service authenticates the binding
+								 * itself */
 } PgeWrapHalf;
 
 #define PGE_WRAPPED_HEADER_LEN	3

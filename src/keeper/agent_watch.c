@@ -37,7 +37,8 @@
 #define REAP_WITHIN_MS		100
 #define REAP_TURN_MS		10
 #define TICK_MS				1000
-#define FRAMES_PER_TURN		64	/* an agent that floods us shall not hold up the tick */
+#define FRAMES_PER_TURN		64	/* an agent that floods us shall not hold up
+								 * the tick */
 
 static int	exe_fd = -1;
 static int	listen_fd = -1;
@@ -197,7 +198,7 @@ static void
 agent_died(int status)
 {
 	bool		healthy = ready_ms != 0 &&
-		pge_now_ms() >= ready_ms + HEALTHY_AFTER_MS;
+	pge_now_ms() >= ready_ms + HEALTHY_AFTER_MS;
 	pid_t		pid = agent_pid;
 
 	if (healthy)
@@ -340,7 +341,7 @@ take_frame(void)
 static void
 handle_frame(const PgeFrame *frame)
 {
-	PgeBytes	text = frame->npairs > 0 ? frame->value[0] : pge_bytes(NULL, 0);
+	PgeBytes text = frame->npairs > 0 ? frame->value[0] : pge_bytes(NULL, 0);
 
 	if (frame->type == PGE_FRAME_READY && ready_ms == 0)
 	{
@@ -366,7 +367,7 @@ handle_frame(const PgeFrame *frame)
 void
 pge_watch_stop(void)
 {
-	struct pollfd hangup = {.fd = pipe_fd,.events = 0};
+	struct pollfd hangup = {.fd = pipe_fd, .events = 0};
 	uint64		deadline = pge_now_ms() + STOP_WITHIN_MS;
 	int			status;
 

@@ -101,7 +101,7 @@ draw_socket_secret(void)
 static int
 listen_on_socket(void)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX,.sun_path = PGE_SOCKET_PATH};
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = PGE_SOCKET_PATH};
 	int			fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	mode_t		mask;
 	int			rc;
@@ -128,7 +128,10 @@ leave(int code, Datum arg)
 	pge_watch_stop();
 	(void) unlink(PGE_SOCKET_PATH);
 
-	/* last, for the backends that hand in their counts while they stop beside us */
+	/*
+	 * last, for the backends that hand in their counts while they stop beside
+	 * us
+	 */
 	pge_uses_save();
 	pg_atomic_write_u32(&pge_control()->keeper_pid, 0);
 }

@@ -34,7 +34,8 @@
 #endif
 
 static PgeUses uses[PGE_USES_MAX];
-static uint8 bytes[PGE_USES_FILE_MAX + 1];	/* one more, to see a file that is too long */
+static uint8 bytes[PGE_USES_FILE_MAX + 1];	/* one more, to see a file that is
+											 * too long */
 static uint64 saved_total = 0;	/* of all numbers: they only grow */
 static uint64 saved_ms = 0;
 static bool told_full = false;

@@ -63,9 +63,10 @@ typedef struct KeyringDek
 	uint8		keyring[PGE_UUID_LEN];
 	uint8		check_value[PGE_CHECK_VALUE_LEN];
 	DekState	state;
-	bool		own;			/* written by the current transaction (xmin or xmax);
-								 * in a memo also if its key is */
-	char		key_id[PGE_KEY_ID_MAX + 1]; /* last: a memo keeps what is used of it */
+	bool		own;			/* written by the current transaction (xmin or
+								 * xmax); in a memo also if its key is */
+	char		key_id[PGE_KEY_ID_MAX + 1]; /* last: a memo keeps what is used
+											 * of it */
 } KeyringDek;
 
 typedef struct KeyringWrapping

@@ -33,7 +33,8 @@ typedef struct KeyringMemo
 	KeyState	key_state;
 	bool		require_associated_data;
 	uint16		key_id_len;
-	KeyringDek	dek;			/* ends with key_id's NUL: copy by pge_memo_copy_dek */
+	KeyringDek	dek;			/* ends with key_id's NUL: copy by
+								 * pge_memo_copy_dek */
 } KeyringMemo;
 
 /*

@@ -24,7 +24,8 @@
 #include "keyring/keyring.h"
 #include "keyring/keyring_private.h"
 
-#define RIGHTS_SIZE_MAX 1024	/* three short words; a hand may have repeated them */
+#define RIGHTS_SIZE_MAX 1024	/* three short words; a hand may have repeated
+								 * them */
 
 static uint32 rights_granted(Oid user, const char *key_id);
 static bool grant_is_for(HeapTuple tuple, const KeyringScan *scan, Oid user);

@@ -55,7 +55,8 @@ extern void pge_write_keyring(const uint8 drawn[PGE_UUID_LEN],
  * Inserts return false if the name (the dek_id, the pair) is taken. */
 extern bool pge_write_kek(const char *name, const char *uri);
 extern bool pge_write_key(const KeyringKey *key);
-extern bool pge_write_dek(const KeyringDek *dek);	/* forces a synchronous commit */
+extern bool pge_write_dek(const KeyringDek *dek);	/* forces a synchronous
+													 * commit */
 extern bool pge_write_wrapping(uint32 dek_id, const char *kek,
 							   PgeBytes kek_version, PgeBytes wrapped);
 

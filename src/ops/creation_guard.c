@@ -205,7 +205,7 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 				QueryCompletion *completion)
 {
 	ProcessUtility_hook_type next = prev_process_utility ?
-		prev_process_utility : standard_ProcessUtility;
+	prev_process_utility : standard_ProcessUtility;
 
 	check_command(statement->utilityStmt);
 	next(statement, text, read_only, context, params, environment, dest,

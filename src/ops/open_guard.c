@@ -90,7 +90,7 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 				QueryCompletion *completion)
 {
 	ProcessUtility_hook_type next = prev_process_utility ?
-		prev_process_utility : standard_ProcessUtility;
+	prev_process_utility : standard_ProcessUtility;
 	Place		outer = place;
 
 	place = place_of(statement->utilityStmt);
@@ -123,7 +123,7 @@ static void
 run_in(Place inner, PGE_EXECUTOR_RUN_PARAMETERS)
 {
 	ExecutorRun_hook_type next = prev_executor_run ?
-		prev_executor_run : standard_ExecutorRun;
+	prev_executor_run : standard_ExecutorRun;
 	Place		outer = place;
 
 	place = inner;

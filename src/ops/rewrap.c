@@ -92,7 +92,7 @@ pge_rewrap_lock_again(RewrapRun *run)
 {
 	KeyringKek	old = run->old;
 	KeyringKek	new = run->new;
-	RewrapRequest names = {.old_kek = old.name,.new_kek = new.name};
+	RewrapRequest names = {.old_kek = old.name, .new_kek = new.name};
 
 	look_at_keks(run, &names);
 	check_states(run);

@@ -31,7 +31,8 @@ typedef struct RewrapJob
 	bool		busy;
 	uint64		ticket;
 	KeyringDek	dek;
-	bool		proves;			/* asks only whether the wrapping under new opens */
+	bool		proves;			/* asks only whether the wrapping under new
+								 * opens */
 	int32		seq;			/* of the wrapping under old */
 	size_t		wrapped_len;
 	uint8		wrapped[PGE_WRAPPED_MAX];

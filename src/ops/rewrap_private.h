@@ -32,7 +32,8 @@ typedef struct RewrapRun
 	uint32		after;			/* DEKs up to this dek_id are done */
 	bool		finished;		/* there are none behind it */
 	bool		agent_gone;		/* it let a request wait until its deadline */
-	bool		changed;		/* retired or superseded something, not noted yet */
+	bool		changed;		/* retired or superseded something, not noted
+								 * yet */
 	uint64		counts[PGE_REWRAP_FAILED + 1];
 } RewrapRun;
 
@@ -47,7 +48,8 @@ pge_rewrap_retires(const RewrapRun *run)
 typedef struct StagedRewrap
 {
 	RewrapResult result;
-	int32		seq;			/* of the wrapping under old; 0: nothing to write */
+	int32		seq;			/* of the wrapping under old; 0: nothing to
+								 * write */
 	PgeBytes	old_wrapped;
 	PgeBytes	kek_version;
 	PgeBytes	wrapped;		/* empty: the one under new is there already */

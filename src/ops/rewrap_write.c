@@ -36,8 +36,8 @@ pge_rewrap_write(RewrapRun *run, RewrapStage *stage, RewrapSink sink, void *arg)
 	StagedRewrap staged;
 
 	/*
-	 * Whoever reads our answer may destroy the old KEK: a crash must not bring
-	 * the old wrappings back, whatever synchronous_commit says.
+	 * Whoever reads our answer may destroy the old KEK: a crash must not
+	 * bring the old wrappings back, whatever synchronous_commit says.
 	 */
 	if (!run->dry_run)
 		ForceSyncCommit();

@@ -136,7 +136,8 @@ convert(const char *from, size_t len, int source, int target,
 												  true);
 		*to_len += strlen(to + *to_len);
 		if (converted <= 0)
-			break;				/* a cut character is begun again, a wrong one is not */
+			break;				/* a cut character is begun again, a wrong one
+								 * is not */
 		done += converted;
 	}
 	if (done == len && OidIsValid(proc))

@@ -26,7 +26,8 @@
 
 PG_FUNCTION_INFO_V1(envelope_status);
 
-#define ASK_WITHIN_MS	1000	/* of a hung agent the pid is told, and no more */
+#define ASK_WITHIN_MS	1000	/* of a hung agent the pid is told, and no
+								 * more */
 #define AGENT_PREFIX	"agent_"
 
 static void
@@ -113,7 +114,7 @@ put_agent_rows(ReturnSetInfo *rsinfo)
 
 		if (strncmp(name, AGENT_PREFIX, strlen(AGENT_PREFIX)) != 0)
 			name = psprintf(AGENT_PREFIX "%s", name);
-		if (strcmp(name, "agent_pid") != 0)	/* we have told that already */
+		if (strcmp(name, "agent_pid") != 0) /* we have told that already */
 			put_row(rsinfo, name, pge_report_text(answer.value[i]));
 	}
 	pge_client_done();

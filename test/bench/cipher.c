@@ -29,14 +29,14 @@ typedef struct Direction
 	EVP_CIPHER_CTX *evp[CIPHER_GCM + 1];
 	uint8		salt[SALT];
 	bool		has_salt;
-} Direction;
+}			Direction;
 
 static Direction sealing,
-			opening;
+opening;
 
 static void make_ready(void);
 static void next_nonce(CipherKind kind, CipherNonce nonce, uint8 *out);
-static EVP_CIPHER_CTX *start(Direction *direction, CipherKind kind, const uint8 *nonce);
+static EVP_CIPHER_CTX *start(Direction * direction, CipherKind kind, const uint8 *nonce);
 
 static void
 need(int result)
@@ -109,7 +109,7 @@ derive(const uint8 *salt, uint8 derived[32])
 
 /* The context of this kind, keyed, with the nonce's IV. */
 static EVP_CIPHER_CTX *
-start(Direction *direction, CipherKind kind, const uint8 *nonce)
+start(Direction * direction, CipherKind kind, const uint8 *nonce)
 {
 	EVP_CIPHER_CTX *evp = direction->evp[kind];
 	const uint8 *iv = nonce + nonce_length(kind) - IV;
@@ -180,7 +180,7 @@ next_nonce(CipherKind kind, CipherNonce nonce, uint8 *out)
 }
 
 static void
-keyed(Direction *direction, EVP_CIPHER *gcm, int encrypt)
+keyed(Direction * direction, EVP_CIPHER *gcm, int encrypt)
 {
 	for (int kind = 0; kind <= CIPHER_GCM; kind++)
 	{

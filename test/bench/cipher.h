@@ -21,13 +21,14 @@ typedef enum CipherKind
 	CIPHER_XAES,
 	CIPHER_SALT,
 	CIPHER_GCM
-} CipherKind;
+}			CipherKind;
 
 typedef enum CipherNonce
 {
 	NONCE_COUNTER,				/* costs nothing */
-	NONCE_POOL					/* getrandom, 4 KiB at a time, as the product's */
-} CipherNonce;
+	NONCE_POOL					/* getrandom, 4 KiB at a time, as the
+								 * product's */
+}			CipherNonce;
 
 /* Bytes that sealing adds, the 5 of the header included. */
 extern int	cipher_overhead(CipherKind kind);

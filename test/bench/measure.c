@@ -44,7 +44,7 @@ typedef struct Subject
 	int			nargs;
 	Datum	   *values[MAX_ARGUMENTS];
 	int			count[MAX_ARGUMENTS];
-} Subject;
+}			Subject;
 
 static int64
 now_ns(clockid_t clock)
@@ -68,7 +68,7 @@ cpu_ns(void)
 
 /* Arguments 2 and up of ours, up to the first NULL, are the lists. */
 static void
-read_subject(FunctionCallInfo fcinfo, Subject *subject)
+read_subject(FunctionCallInfo fcinfo, Subject * subject)
 {
 	fmgr_info(PG_GETARG_OID(0), &subject->function);
 	subject->per_call = AllocSetContextCreate(CurrentMemoryContext, "one call",
@@ -89,7 +89,7 @@ read_subject(FunctionCallInfo fcinfo, Subject *subject)
 }
 
 static void
-call_once(Subject *subject, int64 turn)
+call_once(Subject * subject, int64 turn)
 {
 	LOCAL_FCINFO(call, MAX_ARGUMENTS);
 	MemoryContext caller = MemoryContextSwitchTo(subject->per_call);

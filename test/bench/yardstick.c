@@ -54,7 +54,7 @@ name(PG_FUNCTION_ARGS) \
 { \
 	return call; \
 } \
-extern int	no_such_variable		/* takes the semicolon */
+extern int	no_such_variable	/* takes the semicolon */
 
 FUNCTION(yardstick_noop, PG_GETARG_DATUM(0));
 FUNCTION(yardstick_seal_xaes_counter, seal(fcinfo, CIPHER_XAES, NONCE_COUNTER));

@@ -78,7 +78,8 @@ make_wrapped(const uint8_t *data, size_t size)
 	if (size < 2 || data[0] != 1)
 		return exact_copy(data, size);
 	len = len + (int8_t) data[1] > 0 ? len + (int8_t) data[1] : 1;
-	in = exact_copy(wrapping.wrapped, (size_t) len);	/* beyond its end are zeroes */
+	in = exact_copy(wrapping.wrapped, (size_t) len);	/* beyond its end are
+														 * zeroes */
 	for (size_t i = 2; i + 1 < size; i += 2)
 		in.data[data[i] % in.len] ^= data[i + 1];
 	return in;

@@ -82,7 +82,7 @@ serve_lie(KmsSession *session, const KmsCall *call, KmsResult *result)
 }
 
 static const KmsProvider service = {
-	.scheme = "fake",.open = open_service,.reload = reload_service,.perform = serve_lie,.close = close_service
+	.scheme = "fake", .open = open_service, .reload = reload_service, .perform = serve_lie, .close = close_service
 };
 static const KmsProvider *const services[] = {&service, NULL};
 

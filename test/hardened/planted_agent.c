@@ -42,7 +42,8 @@ __wrap__exit(int code)
 	__real__exit(code);
 }
 
-static void __attribute__((constructor))
+static void
+__attribute__((constructor))
 plant(void)
 {
 	const char *name = getenv("PGE_PLANTED_FAULT");

@@ -103,7 +103,7 @@ is_refused_and_wiped(PgeAead *aead, PgeBytes associated, PgeBytes body, size_t p
 	PgeBuffer	opened = new_buffer(plain_len);
 	PgeStatus	status = pge_aead_open(aead, associated, body, &opened);
 	bool		good = status == PGE_NOT_AUTHENTIC && opened.len == 0 &&
-		all_zero(opened.data, plain_len);
+	all_zero(opened.data, plain_len);
 
 	free(opened.data);
 	return good;
@@ -295,7 +295,7 @@ check_fork(PgeAlgorithm algorithm)
 		PgeAead    *own = context(algorithm, &dek);
 		PgeBuffer	opened = new_buffer(plain.len);
 		bool		good = pge_aead_open(own, pge_bytes(NULL, 0), pge_buffer_bytes(&body), &opened) == PGE_OK &&
-			same_bytes(pge_buffer_bytes(&opened), plain) && fetches == before + 2;
+		same_bytes(pge_buffer_bytes(&opened), plain) && fetches == before + 2;
 
 		_exit(good ? 0 : 1);
 	}

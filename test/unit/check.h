@@ -22,7 +22,8 @@ static int	check_passed;
 static int	check_failed;
 
 /* "file" and "line" are the caller's. */
-static inline bool __attribute__((format(printf, 4, 5)))
+static inline bool
+__attribute__((format(printf, 4, 5)))
 check_at(const char *file, int line, bool holds, const char *claim,...)
 {
 	va_list		args;

@@ -67,8 +67,8 @@ static void
 check_traffic(void)
 {
 	static uint8_t wrapped[PGE_WRAPPED_MAX];
-	PgeFrame	small = {.type = PGE_FRAME_ANSWER,.ticket = 1,.dek = pge_bytes(key, sizeof(key))};
-	PgeFrame	big = {.type = PGE_FRAME_ANSWER,.ticket = 2,.dek = pge_bytes(key, sizeof(key)),.nwrapped = PGE_WRAPPINGS_MAX};
+	PgeFrame	small = {.type = PGE_FRAME_ANSWER, .ticket = 1, .dek = pge_bytes(key, sizeof(key))};
+	PgeFrame	big = {.type = PGE_FRAME_ANSWER, .ticket = 2, .dek = pge_bytes(key, sizeof(key)), .nwrapped = PGE_WRAPPINGS_MAX};
 	FrameStream a;
 	FrameStream b;
 	PgeBytes	bytes;
@@ -101,7 +101,7 @@ check_traffic(void)
 static void
 check_limits(void)
 {
-	PgeFrame	log = {.type = PGE_FRAME_LOG,.detail = text_bytes("0123456789")};
+	PgeFrame	log = {.type = PGE_FRAME_LOG, .detail = text_bytes("0123456789")};
 	FrameStream a;
 	FrameStream b;
 	PgeBytes	bytes;

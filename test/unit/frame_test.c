@@ -63,8 +63,8 @@ check_example(void)
 		0, 8, 0, 12, 'l', 'o', 'c', 'a', 'l', ':', '1', '2', '-', '3', '4', '5'
 	};
 	PgeFrame	frame = {
-		.type = PGE_FRAME_DESCRIBE_KEK,.ticket = 0x0102030405060708, .flush = 9,
-		.nuris = 1,.uri = {text_bytes("local:12-345")}
+		.type = PGE_FRAME_DESCRIBE_KEK, .ticket = 0x0102030405060708, .flush = 9,
+		.nuris = 1, .uri = {text_bytes("local:12-345")}
 	};
 	PgeBuffer	out = new_buffer(sizeof(expected));
 	PgeFrame	back;
@@ -100,12 +100,12 @@ check_all_fields(void)
 	static uint8_t wrapped[PGE_WRAPPED_MAX];
 	PgeBuffer	out = new_buffer(PGE_FRAME_MAX);
 	PgeFrame	frame = {
-		.type = PGE_FRAME_ANSWER,.status = PGE_WRAPPING_DAMAGED,
-		.check_value = pge_bytes(key_bytes, 32),.dek = pge_bytes(key_bytes, 32),
-		.detail = text_bytes("why"),.nuris = 1,.uri = {text_bytes("local:1")},
-		.nwrapped = PGE_WRAPPINGS_MAX,.nkek_versions = 2,
+		.type = PGE_FRAME_ANSWER, .status = PGE_WRAPPING_DAMAGED,
+		.check_value = pge_bytes(key_bytes, 32), .dek = pge_bytes(key_bytes, 32),
+		.detail = text_bytes("why"), .nuris = 1, .uri = {text_bytes("local:1")},
+		.nwrapped = PGE_WRAPPINGS_MAX, .nkek_versions = 2,
 		.kek_version = {text_bytes(""), text_bytes("2")},
-		.npairs = 2,.name = {text_bytes("a"), {NULL, 0}},
+		.npairs = 2, .name = {text_bytes("a"), {NULL, 0}},
 		.value = {text_bytes(""), text_bytes("line\nline\tend")}
 	};
 	PgeFrame	back;
@@ -159,7 +159,7 @@ check_header(void)
 	for (int type = 0; type < 256; type++)
 	{
 		bool		known = (type >= 1 && type <= 3) || (type >= 16 && type <= 22) ||
-			type == 32 || (type >= 48 && type <= 50);
+		type == 32 || (type >= 48 && type <= 50);
 
 		start_raw((uint8_t) type);
 		all = all && (decode_raw() == PGE_OK) == known;
@@ -327,7 +327,7 @@ check_texts(void)
 	for (size_t i = 0; i < sizeof(text_cases) / sizeof(text_cases[0]); i++)
 	{
 		const TextCase *c = &text_cases[i];
-		PgeFrame	frame = {.type = PGE_FRAME_LOG,.detail = text_bytes(c->text)};
+		PgeFrame	frame = {.type = PGE_FRAME_LOG, .detail = text_bytes(c->text)};
 		PgeBuffer	out = new_buffer(PGE_FRAME_MAX);
 		char		text[32];
 
@@ -355,14 +355,14 @@ static void
 check_encoder_refuses(void)
 {
 	PgeBuffer	out = new_buffer(PGE_FRAME_MAX);
-	PgeFrame	frame = {.type = PGE_FRAME_UNWRAP,.secret = pge_bytes(key_bytes, 32)};
-	PgeFrame	request = {.type = PGE_FRAME_STATUS,.status = PGE_INVALID};
+	PgeFrame	frame = {.type = PGE_FRAME_UNWRAP, .secret = pge_bytes(key_bytes, 32)};
+	PgeFrame	request = {.type = PGE_FRAME_STATUS, .status = PGE_INVALID};
 	PgeFrame	unknown = {.type = 77};
-	PgeFrame	many = {.type = PGE_FRAME_WRAP_NEW,.nuris = PGE_WRAPPINGS_MAX + 1};
-	PgeFrame	negative = {.type = PGE_FRAME_ANSWER,.npairs = -1};
-	PgeFrame	shortened = {.type = PGE_FRAME_ANSWER,.dek = pge_bytes(key_bytes, 31)};
+	PgeFrame	many = {.type = PGE_FRAME_WRAP_NEW, .nuris = PGE_WRAPPINGS_MAX + 1};
+	PgeFrame	negative = {.type = PGE_FRAME_ANSWER, .npairs = -1};
+	PgeFrame	shortened = {.type = PGE_FRAME_ANSWER, .dek = pge_bytes(key_bytes, 31)};
 	static char value[PGE_FRAME_VALUE_MAX];
-	PgeFrame	big = {.type = PGE_FRAME_ANSWER,.npairs = PGE_FRAME_PAIRS_MAX};
+	PgeFrame	big = {.type = PGE_FRAME_ANSWER, .npairs = PGE_FRAME_PAIRS_MAX};
 
 	check_status(pge_frame_encode(&frame, &out), PGE_MALFORMED, "the secret is not written into a request");
 	check_status(pge_frame_encode(&request, &out), PGE_MALFORMED, "nor a status");

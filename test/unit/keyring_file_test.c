@@ -28,7 +28,7 @@ static const PgeSecret other_key = {"this key opens no keyring ever"};
 static KeyringEntry
 entry_of(uint8_t first_byte, uint32_t version)
 {
-	KeyringEntry entry = {.version = version,.state = 1,.created = 1700000000};
+	KeyringEntry entry = {.version = version, .state = 1, .created = 1700000000};
 
 	memset(entry.uuid, 0x11, PGE_UUID_LEN);
 	entry.uuid[0] = first_byte;
@@ -170,7 +170,8 @@ check_damage(KeyringProtection protection)
 
 	for (size_t len = 0; len < file.len; len++)
 	{
-		uint8_t    *exact = malloc(len + 1);	/* so that ASan sees a read behind it */
+		uint8_t    *exact = malloc(len + 1);	/* so that ASan sees a read
+												 * behind it */
 
 		memcpy(exact + 1, file.data, len);
 		check_status(decode(pge_bytes(exact + 1, len), &file_key), PGE_MALFORMED, "%s: %zu of %zu bytes are refused", name, len, file.len);

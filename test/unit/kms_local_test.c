@@ -80,7 +80,7 @@ create(KmsResult *result)
 static PgeStatus
 rotate(const char *uri, KmsResult *result)
 {
-	KmsCall		call = {.operation = KMS_ROTATE,.uri = text_bytes(uri)};
+	KmsCall		call = {.operation = KMS_ROTATE, .uri = text_bytes(uri)};
 
 	return perform(&call, result);
 }
@@ -88,7 +88,7 @@ rotate(const char *uri, KmsResult *result)
 static PgeStatus
 wrap(const char *uri, const char *binding, KmsResult *result)
 {
-	KmsCall		call = {.operation = KMS_WRAP,.uri = text_bytes(uri),.binding = text_bytes(binding),.dek = &dek};
+	KmsCall		call = {.operation = KMS_WRAP, .uri = text_bytes(uri), .binding = text_bytes(binding), .dek = &dek};
 
 	return perform(&call, result);
 }
@@ -96,7 +96,7 @@ wrap(const char *uri, const char *binding, KmsResult *result)
 static PgeStatus
 unwrap(const char *uri, const char *binding, PgeBytes wrapped, KmsResult *result)
 {
-	KmsCall		call = {.operation = KMS_UNWRAP,.uri = text_bytes(uri),.binding = text_bytes(binding),.wrapped = wrapped};
+	KmsCall		call = {.operation = KMS_UNWRAP, .uri = text_bytes(uri), .binding = text_bytes(binding), .wrapped = wrapped};
 
 	return perform(&call, result);
 }
@@ -104,7 +104,7 @@ unwrap(const char *uri, const char *binding, PgeBytes wrapped, KmsResult *result
 static PgeStatus
 describe(const char *uri, KmsResult *result)
 {
-	KmsCall		call = {.operation = KMS_DESCRIBE,.uri = text_bytes(uri)};
+	KmsCall		call = {.operation = KMS_DESCRIBE, .uri = text_bytes(uri)};
 
 	return perform(&call, result);
 }
@@ -171,7 +171,7 @@ check_create(char *uri)
 	check_status(describe(uri, &found), PGE_OK, "it is described");
 	check(strcmp(found.kek_version, "1") == 0 && strcmp(found.uri, uri) == 0, "with URI and version");
 	{
-		KmsCall		call = {.operation = KMS_CREATE,.uri = text_bytes(uri)};
+		KmsCall		call = {.operation = KMS_CREATE, .uri = text_bytes(uri)};
 
 		check_status(perform(&call, &found), PGE_OK, "making a KEK that is there takes it up");
 		check(strcmp(found.kek_version, "1") == 0, "as it is");
@@ -352,7 +352,7 @@ static void
 check_delay(const char *uri)
 {
 	atomic_bool cancelled = false;
-	KmsCall		call = {.operation = KMS_DESCRIBE,.uri = text_bytes(uri),.cancelled = &cancelled};
+	KmsCall		call = {.operation = KMS_DESCRIBE, .uri = text_bytes(uri), .cancelled = &cancelled};
 	KmsResult	result;
 	struct timespec start;
 	pthread_t	thread;

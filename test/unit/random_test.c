@@ -120,7 +120,7 @@ int
 main(void)
 {
 	static uint8_t big[100000];
-	uint8_t		guarded[LEN + 2] = {0xaa, [LEN + 1] = 0xbb};
+	uint8_t		guarded[LEN + 2] = {0xaa,[LEN + 1] = 0xbb};
 	uint8_t		histogram[256] = {0};
 	int			seen = 0;
 

@@ -84,7 +84,7 @@ fake_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 }
 
 static const KmsProvider fake = {
-	.scheme = "fake",.open = fake_open,.reload = fake_reload,.perform = fake_perform,.close = fake_close
+	.scheme = "fake", .open = fake_open, .reload = fake_reload, .perform = fake_perform, .close = fake_close
 };
 static const KmsProvider *const fakes[] = {&fake, NULL};
 
@@ -126,7 +126,7 @@ static void
 check_wrap_new(void)
 {
 	PgeFrame	request = {
-		.type = PGE_FRAME_WRAP_NEW,.nuris = 2,.uri = {text_bytes("fake:1"), text_bytes("fake:2")},.binding = bound
+		.type = PGE_FRAME_WRAP_NEW, .nuris = 2, .uri = {text_bytes("fake:1"), text_bytes("fake:2")}, .binding = bound
 	};
 	uint8_t		first[PGE_DEK_LEN];
 
@@ -157,8 +157,8 @@ check_rewrap(void)
 	PgeSecret	dek = {{7, 7, 7}};
 	uint8_t		check[PGE_CHECK_VALUE_LEN];
 	PgeFrame	request = {
-		.type = PGE_FRAME_REWRAP,.nuris = 2,.uri = {text_bytes("fake:1"), text_bytes("fake:2")},.binding = bound,
-		.nwrapped = 1,.wrapped = {pge_bytes(dek.bytes, PGE_DEK_LEN)},
+		.type = PGE_FRAME_REWRAP, .nuris = 2, .uri = {text_bytes("fake:1"), text_bytes("fake:2")}, .binding = bound,
+		.nwrapped = 1, .wrapped = {pge_bytes(dek.bytes, PGE_DEK_LEN)},
 		.check_value = pge_bytes(check, sizeof(check))
 	};
 
@@ -209,7 +209,7 @@ check_texts(void)
 int
 main(void)
 {
-	PgeBinding	binding = {.dek_id = 7,.version = 1,.purpose = PGE_PURPOSE_AEAD,.algorithm = 1,.key_id = text_bytes("acme")};
+	PgeBinding	binding = {.dek_id = 7, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1, .key_id = text_bytes("acme")};
 	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
 	const KmsConfig nothing = {0};
 	const char *scheme;

@@ -111,7 +111,10 @@ check_sizes(void)
 	int			count;
 
 	for (uint32_t i = 0; i <= PGE_USES_MAX; i++)
-		uses[i] = (PgeUses){i, i + 1, 3 * i};
+		uses[i] = (PgeUses)
+	{
+		i, i + 1, 3 * i
+	};
 	check_status(pge_uses_encode(uses, 0, &out), PGE_OK, "no data key encodes");
 	check_status(decode(&out, &count), PGE_OK, "and decodes");
 	check(count == 0, "to none");

@@ -145,7 +145,7 @@ sync_parent(const char *path, char *detail)
 {
 	const char *slash = strrchr(path, '/');
 	char	   *parent = slash == NULL ? strdup(".") :
-		slash == path ? strdup("/") : strndup(path, (size_t) (slash - path));
+	slash == path ? strdup("/") : strndup(path, (size_t) (slash - path));
 	int			fd = parent == NULL ? -1 : open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int			failed = fd < 0 || fsync(fd) != 0;
 

@@ -32,7 +32,8 @@
 #include "agent/kms/keyring_file.h"
 #include "agent/kms/kms_detail.h"
 
-#define KEYRING_PATH_MAX	1000	/* with ".lock" it still fits a frame's field */
+#define KEYRING_PATH_MAX	1000	/* with ".lock" it still fits a frame's
+									 * field */
 
 typedef struct KeyringStore KeyringStore;
 
@@ -63,8 +64,9 @@ typedef struct KeyringChange
 	int			lock_wait_ms;	/* 0: PGE_BUSY at once */
 	PgeStatus	(*apply) (Keyring *keyring, void *arg, char detail[KMS_DETAIL_LEN]);
 	void	   *arg;
-	bool		replace_unreadable; /* apply gets an empty keyring instead of a
-									 * refusal, and detail says what was wrong */
+	bool		replace_unreadable; /* apply gets an empty keyring instead of
+									 * a refusal, and detail says what was
+									 * wrong */
 } KeyringChange;
 
 /* "command": NULL or "" if there is none.  Both strings are copied. */

@@ -63,7 +63,8 @@ typedef struct KmsConfig
 
 typedef struct KmsProvider
 {
-	const char *scheme;			/* what its URIs start with, without the colon: "local" */
+	const char *scheme;			/* what its URIs start with, without the
+								 * colon: "local" */
 	PgeStatus	(*open) (const KmsConfig *config, KmsSession **session);
 	PgeStatus	(*reload) (KmsSession *session, const KmsConfig *config);
 	void		(*perform) (KmsSession *session, const KmsCall *call,

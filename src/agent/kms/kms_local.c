@@ -35,8 +35,10 @@
 
 #define LOCK_WAIT_MS	2000
 #define STEP_MS			10
-#define RETRY_MS		30000	/* well above what a passphrase command may take */
-#define NAMED_MAX		2		/* missing versions that are named; a detail has its bounds */
+#define RETRY_MS		30000	/* well above what a passphrase command may
+								 * take */
+#define NAMED_MAX		2		/* missing versions that are named; a detail
+								 * has its bounds */
 #define VERSION_LEN		4		/* of the KEK, before the sealed DEK */
 #define SEALED_DEK_LEN	(PGE_DEK_LEN + KEYRING_SEAL_LEN)
 
@@ -52,7 +54,8 @@ typedef struct LocalSession
 	Keyring		keyring;
 	KeyringStamp stamp;
 	KeyringStamp tried;			/* the file that was last begun to be read, */
-	int64_t		retry_ms;		/* which unwraps leave alone until then (monotonic) */
+	int64_t		retry_ms;		/* which unwraps leave alone until then
+								 * (monotonic) */
 } LocalSession;
 
 /* What a change adds to the keyring. */
@@ -101,8 +104,8 @@ static void be_dumpable_as_told(const LocalSession *local);
 #endif
 
 const KmsProvider pge_kms_local = {
-	.scheme = "local",.open = local_open,.reload = local_reload,
-	.perform = local_perform,.close = local_close,
+	.scheme = "local", .open = local_open, .reload = local_reload,
+	.perform = local_perform, .close = local_close,
 };
 
 static PgeStatus
@@ -444,7 +447,7 @@ apply_new_version(Keyring *keyring, void *arg, char *detail)
 {
 	NewVersion *version = arg;
 	const KeyringEntry *newest = pge_keyring_newest(keyring, version->uuid);
-	KeyringEntry entry = {.state = KEYRING_STATE_ENABLED,.created = (int64_t) time(NULL)};
+	KeyringEntry entry = {.state = KEYRING_STATE_ENABLED, .created = (int64_t) time(NULL)};
 	PgeStatus	status;
 
 	if ((newest == NULL) != version->new_kek)

@@ -23,7 +23,8 @@
 #include "agent/kms/passphrase.h"
 #include "base/secret.h"
 
-#define STEP_MS		20			/* how often the clock and "cancelled" are looked at */
+#define STEP_MS		20			/* how often the clock and "cancelled" are
+								 * looked at */
 
 /* What a wait ended with. */
 typedef enum Outcome

@@ -13,12 +13,14 @@
 #include "base/status.h"
 
 #define PASSPHRASE_MAX			1024
-#define PASSPHRASE_DEADLINE_MS	10000	/* unless pge_passphrase_limit has shortened it */
+#define PASSPHRASE_DEADLINE_MS	10000	/* unless pge_passphrase_limit has
+										 * shortened it */
 
 /* Secret: whoever declares one wipes it with pge_secret_wipe. */
 typedef struct Passphrase
 {
-	uint8_t		bytes[PASSPHRASE_MAX + 2];	/* room for a newline and to see that there is more */
+	uint8_t		bytes[PASSPHRASE_MAX + 2];	/* room for a newline and to see
+											 * that there is more */
 	size_t		len;
 } Passphrase;
 
