@@ -33,8 +33,28 @@ rules() {
 	PYTHONDONTWRITEBYTECODE=1 python3 "$here/lint.py" "$@"
 }
 
+# A file that nobody laid out has to be noticed, and left alone, and one that
+# was laid out has to pass.
+format() {
+	local file status=0 p=0 f=0
+	file=$(mktemp "${TMPDIR:-/tmp}/pge_format.XXXXXX.c")
+	printf 'int planted( int  n )\n{\n    return n ;}\n' >"$file"
+	cp "$file" "$file.was"
+	"$here/format.pl" --check "$file" >/dev/null || status=$?
+	if [ "$status" = 1 ] && cmp -s "$file" "$file.was"; then p=$((p + 1)); else f=$((f + 1)); echo "format: planted fault not reported"; fi
+	status=0
+	{ "$here/format.pl" "$file" && "$here/format.pl" --check "$file"; } >/dev/null || status=$?
+	rm -f "$file" "$file.was"
+	[ "$status" != 77 ] || { "$here/format.pl" --check; exit; }
+	if [ "$status" = 0 ]; then p=$((p + 1)); else f=$((f + 1)); echo "format: what it laid out does not pass"; fi
+	if "$here/format.pl" --check; then p=$((p + 1)); else f=$((f + 1)); fi
+	echo "$p passed, $f failed"
+	[ "$f" = 0 ]
+}
+
 part rules rules "$@"
 part tidy "$here/tidy.sh"
+part format format
 [ "$skipped" = 0 ] || [ "$((passed + failed))" != 0 ] || exit 77
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
