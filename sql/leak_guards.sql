@@ -26,6 +26,34 @@ CREATE INDEX ON lg (lg_parsed(sealed));
 CREATE INDEX ON lg (lg_twice(sealed));
 CREATE INDEX ON lg ((sealed ~~~~ 'lg'));
 CREATE INDEX ON lg (id) WHERE sealed ~~~~ 'lg' <> '';
+-- however deep
+DO $$
+BEGIN
+	CREATE FUNCTION lg_deep0(v bytea) RETURNS text LANGUAGE sql IMMUTABLE RETURN envelope_decrypt(v, 'lg');
+	FOR i IN 1..20 LOOP
+		EXECUTE format('CREATE FUNCTION lg_deep%s(v bytea) RETURNS text LANGUAGE sql IMMUTABLE RETURN lower(lg_deep%s(v))', i, i - 1);
+	END LOOP;
+END $$;
+CREATE TABLE lg_empty (sealed bytea, name text);
+CREATE INDEX ON lg_empty (lg_deep20(sealed));
+DROP FUNCTION lg_deep0 CASCADE;
+-- and a function is looked through once, however often it is called (this would take hours)
+DO $$
+BEGIN
+	CREATE FUNCTION lg_wide0(v text) RETURNS text LANGUAGE sql STABLE RETURN lower(v);
+	FOR i IN 1..8 LOOP
+		EXECUTE format('CREATE FUNCTION lg_wide%s(v text) RETURNS text LANGUAGE sql STABLE RETURN %s', i,
+			(SELECT string_agg(format('lg_wide%s(v)', i - 1), '||') FROM generate_series(1, 20)));
+	END LOOP;
+END $$;
+CREATE STATISTICS lg_stat ON (lg_wide8(name)) FROM lg_empty;
+DROP FUNCTION lg_wide0 CASCADE;
+-- Another function of the same name, for other arguments, opens nothing.
+CREATE FUNCTION lg_text(name text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper(name);
+CREATE INDEX ON lg_empty (lg_text(name));
+CREATE INDEX ON lg_empty (lg_text(sealed));
+DROP FUNCTION lg_text(text) CASCADE;
+DROP TABLE lg_empty;
 
 -- Statistics, which the server does not even ask to be immutable.
 CREATE STATISTICS lg_stat ON (envelope_decrypt(sealed, 'lg')) FROM lg;

@@ -29,12 +29,9 @@
 /* Both our C symbols and our SQL names begin so. */
 #define OPENER_NAME		"envelope_decrypt"
 
-/* How many functions deep the parsed bodies are followed. */
-#define MAX_DEPTH		8
-
 typedef struct Search
 {
-	int			depth;
+	List	   *seen;			/* parsed bodies are looked through once each */
 	Oid			found;
 } Search;
 
@@ -92,7 +89,6 @@ body_opens(HeapTuple row, Search *search)
 	Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(row);
 	bool		isnull;
 	Datum		body;
-	bool		opens;
 
 	if (proc->prolang == INTERNALlanguageId)
 		return false;
@@ -101,47 +97,56 @@ body_opens(HeapTuple row, Search *search)
 	body = SysCacheGetAttr(PROCOID, row, Anum_pg_proc_prosqlbody, &isnull);
 	if (isnull)
 		return text_opens(row, false);
-	if (search->depth >= MAX_DEPTH)
+	if (list_member_oid(search->seen, proc->oid))
 		return false;
-	search->depth++;
-	opens = find_opener(stringToNode(TextDatumGetCString(body)), search);
-	search->depth--;
-	return opens;
+	search->seen = lappend_oid(search->seen, proc->oid);
+	return find_opener(stringToNode(TextDatumGetCString(body)), search);
 }
 
 Oid
 pge_opener_in(Node *expression)
 {
-	Search		search = {0, InvalidOid};
+	Search		search = {NIL, InvalidOid};
 
 	find_opener(expression, &search);
 	return search.found;
 }
 
+/*
+ * Which of the functions of a name is meant is not known yet: one that opens
+ * nothing leaves the decision to the row that the command writes.
+ */
 static bool
-find_opener_by_name(Node *node, void *context)
+all_open(List *name, Search *search)
 {
-	Search	   *search = context;
-	FuncCandidateList candidate = NULL;
+	FuncCandidateList candidate;
 
-	if (node == NULL)
+	candidate = FuncnameGetCandidates(name, -1, NIL, false, false, false, true);
+	if (candidate == NULL)
 		return false;
-	if (IsA(node, FuncCall))
-		candidate = FuncnameGetCandidates(((FuncCall *) node)->funcname, -1, NIL,
-										  false, false, false, true);
 	for (; candidate != NULL; candidate = candidate->next)
 	{
-		if (is_opener(candidate->oid, search))
-			return true;
+		search->seen = NIL;
+		if (!is_opener(candidate->oid, search))
+			return false;
 	}
+	return true;
+}
+
+static bool
+find_opener_by_name(Node *node, void *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncCall) && all_open(((FuncCall *) node)->funcname, search))
+		return true;
 	return raw_expression_tree_walker(node, find_opener_by_name, search);
 }
 
 Oid
 pge_opener_in_raw(Node *expression)
 {
-	Search		search = {0, InvalidOid};
+	Search		search = {NIL, InvalidOid};
 
-	find_opener_by_name(expression, &search);
-	return search.found;
+	return find_opener_by_name(expression, &search) ? search.found : InvalidOid;
 }

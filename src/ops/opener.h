@@ -16,7 +16,10 @@
  */
 extern Oid	pge_opener_in(Node *expression);
 
-/* The same of an expression as it was parsed: by the names of its calls. */
+/*
+ * The same of an expression as it was parsed: by the names of its calls, where
+ * every function of that name opens values.
+ */
 extern Oid	pge_opener_in_raw(Node *expression);
 
 #endif							/* PGE_OPS_OPENER_H */
