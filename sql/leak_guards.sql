@@ -103,7 +103,42 @@ CREATE MATERIALIZED VIEW lg_view AS SELECT id, envelope_decrypt(sealed, 'lg') AS
 CREATE MATERIALIZED VIEW lg_view AS
 SELECT id, sealed, envelope_decrypt(sealed, 'lg') AS opened FROM lg WITH NO DATA;
 REFRESH MATERIALIZED VIEW lg_view;
+-- nor by EXPLAIN, which fills it and sets no restriction of its own
+EXPLAIN ANALYZE
+CREATE MATERIALIZED VIEW lg_explained AS SELECT envelope_decrypt(sealed, 'lg') AS opened FROM lg;
+EXPLAIN ANALYZE
+CREATE MATERIALIZED VIEW lg_explained AS SELECT lg_hidden(sealed) AS opened FROM lg;
+SELECT to_regclass('lg_explained');
 SET pg_envelope.allow_materialized_views = on;
+DO $$BEGIN
+	EXECUTE 'EXPLAIN ANALYZE CREATE MATERIALIZED VIEW lg_explained AS SELECT envelope_decrypt(sealed, ''lg'') AS opened FROM lg';
+END$$;
+SELECT count(*) FROM lg_explained WHERE opened LIKE 'canary%';
+-- (a constant call is made by the planner, and to leave partitions out)
+CREATE TABLE lg_part (name text) PARTITION BY LIST (name);
+CREATE TABLE lg_part1 PARTITION OF lg_part FOR VALUES IN ('canary 1');
+CREATE TABLE lg_part2 PARTITION OF lg_part FOR VALUES IN ('canary 2');
+INSERT INTO lg_part VALUES ('canary 1'), ('canary 2');
+ANALYZE lg_part;
+SELECT envelope_encrypt('canary 1', 'lg') AS constant \gset
+CREATE MATERIALIZED VIEW lg_planned AS
+SELECT * FROM lg_part WHERE name = envelope_decrypt(:'constant'::bytea, 'lg');
+REFRESH MATERIALIZED VIEW lg_planned;
+SELECT name FROM lg_planned;
+CREATE MATERIALIZED VIEW lg_planned1 AS
+SELECT * FROM lg_part1 WHERE name = envelope_decrypt(:'constant'::bytea, 'lg');
+DROP TABLE lg_part CASCADE;
+-- (what an event trigger on the command runs is no view, and not restricted)
+CREATE FUNCTION lg_after() RETURNS event_trigger LANGUAGE plpgsql AS
+$$BEGIN CREATE TEMP TABLE lg_after AS SELECT envelope_decrypt(sealed, 'lg') AS opened FROM lg; END$$;
+CREATE EVENT TRIGGER lg_after ON ddl_command_end WHEN TAG IN ('CREATE MATERIALIZED VIEW')
+	EXECUTE FUNCTION lg_after();
+CREATE MATERIALIZED VIEW lg_plain AS SELECT id FROM lg;
+SELECT count(*) FROM lg_after WHERE opened LIKE 'canary%';
+DROP EVENT TRIGGER lg_after;
+DROP TABLE lg_after;
+DROP MATERIALIZED VIEW lg_plain;
+DROP FUNCTION lg_after;
 -- (also where the plan wants parallel workers)
 REFRESH MATERIALIZED VIEW lg_view;
 SELECT opened, count(*) FROM lg_view GROUP BY 1 ORDER BY 1 LIMIT 2;
@@ -134,7 +169,7 @@ SELECT envelope_rotate_key('lg');
 CREATE MATERIALIZED VIEW lg_moved AS SELECT envelope_reencrypt(sealed, 'lg') AS sealed FROM lg;
 SELECT max(envelope_decrypt(sealed, 'lg')) FROM lg_moved;
 
-DROP MATERIALIZED VIEW lg_view, lg_view2, lg_moved;
+DROP MATERIALIZED VIEW lg_view, lg_view2, lg_explained, lg_moved;
 DROP TABLE lg, lg_copy;
 DROP FUNCTION lg_text, lg_twice, lg_parsed, lg_hidden, lg_analyze;
 DROP OPERATOR ~~~~ (bytea, text);

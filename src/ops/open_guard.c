@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "executor/executor.h"
+#include "optimizer/planner.h"
 #include "replication/logicalworker.h"
 #include "tcop/utility.h"
 
@@ -29,6 +30,8 @@ typedef enum Place
 static Place place = PLACE_PLAIN;
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
+static planner_hook_type prev_planner = NULL;
+static ExecutorStart_hook_type prev_executor_start = NULL;
 static ExecutorRun_hook_type prev_executor_run = NULL;
 
 static bool
@@ -59,25 +62,46 @@ pge_open_guard_restricted(void)
 			 errhint("Drop the index or statistics object whose expression opens sealed values; instead of a materialized view use a plain one, or let a superuser set \"pg_envelope.allow_materialized_views\".")));
 }
 
-/* Commands that only run what the user wrote are no place of their own. */
+static bool
+makes_view(const Node *statement)
+{
+	return IsA(statement, CreateTableAsStmt) &&
+		((const CreateTableAsStmt *) statement)->objtype == OBJECT_MATVIEW;
+}
+
+/* With ANALYZE, the server fills the view without a word to ProcessUtility. */
+static bool
+explains_view(const ExplainStmt *statement)
+{
+	const Query *query = castNode(Query, statement->query);
+
+	return query->utilityStmt != NULL && makes_view(query->utilityStmt);
+}
+
+/*
+ * Commands that only run what the user wrote are no place of their own; after a
+ * command that fills a view (an event trigger) they fill none.
+ */
 static Place
 place_of(const Node *statement)
 {
+	Place		within = place == PLACE_MATVIEW_COMMAND ? PLACE_COMMAND : place;
+
 	switch (nodeTag(statement))
 	{
 		case T_CallStmt:
 		case T_CopyStmt:
 		case T_DoStmt:
 		case T_ExecuteStmt:
-		case T_ExplainStmt:
 		case T_FetchStmt:
-			return place;
+			return within;
+		case T_ExplainStmt:
+			return explains_view((const ExplainStmt *) statement) ?
+				PLACE_MATVIEW_COMMAND : within;
 		case T_RefreshMatViewStmt:
 			return PLACE_MATVIEW_COMMAND;
 		case T_CreateTableAsStmt:
-			if (((const CreateTableAsStmt *) statement)->objtype == OBJECT_MATVIEW)
-				return PLACE_MATVIEW_COMMAND;
-			return place;
+			return makes_view(statement) ? PLACE_MATVIEW_COMMAND : within;
 		default:
 			return PLACE_COMMAND;
 	}
@@ -119,14 +143,22 @@ fills_view(const QueryDesc *query)
 		 query->dest->mydest == DestIntoRel);
 }
 
+/*
+ * EXPLAIN ANALYZE fills a view without the mark that the command itself sets:
+ * here it gets it, which reaches parallel workers too.
+ */
 static void
-run_in(Place inner, PGE_EXECUTOR_RUN_PARAMETERS)
+fill_view(PGE_EXECUTOR_RUN_PARAMETERS)
 {
 	ExecutorRun_hook_type next = prev_executor_run ?
 	prev_executor_run : standard_ExecutorRun;
 	Place		outer = place;
+	Oid			user;
+	int			context;
 
-	place = inner;
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(user, context | SECURITY_RESTRICTED_OPERATION);
+	place = PLACE_MATVIEW_QUERY;
 	PG_TRY();
 	{
 		next(PGE_EXECUTOR_RUN_ARGUMENTS);
@@ -134,6 +166,7 @@ run_in(Place inner, PGE_EXECUTOR_RUN_PARAMETERS)
 	PG_FINALLY();
 	{
 		place = outer;
+		SetUserIdAndSecContext(user, context);
 	}
 	PG_END_TRY();
 }
@@ -145,19 +178,67 @@ run_in(Place inner, PGE_EXECUTOR_RUN_PARAMETERS)
 static void
 executor_run(PGE_EXECUTOR_RUN_PARAMETERS)
 {
-	Place		inner = fills_view(query) ? PLACE_MATVIEW_QUERY : place;
+	bool		fills = fills_view(query);
 
-	if (unlikely(InSecurityRestrictedOperation()) && may_open_in(inner))
+	if (unlikely(fills || InSecurityRestrictedOperation()) &&
+		may_open_in(fills ? PLACE_MATVIEW_QUERY : place))
 		PGE_EXECUTOR_RUN_ALONE;
-	if (likely(inner == place))
+	if (unlikely(fills))
+		fill_view(PGE_EXECUTOR_RUN_ARGUMENTS);
+	else if (prev_executor_run)
+		prev_executor_run(PGE_EXECUTOR_RUN_ARGUMENTS);
+	else
+		standard_ExecutorRun(PGE_EXECUTOR_RUN_ARGUMENTS);
+}
+
+/*
+ * A constant call is also made to plan the view's query and to leave partitions
+ * out of it; nothing is kept of that.
+ */
+static PlannedStmt *
+plan(Query *query, const char *text, int options, ParamListInfo params)
+{
+	planner_hook_type next = prev_planner ? prev_planner : standard_planner;
+	Place		outer = place;
+	PlannedStmt *result;
+
+	if (likely(outer != PLACE_MATVIEW_COMMAND))
+		return next(query, text, options, params);
+	place = PLACE_MATVIEW_QUERY;
+	PG_TRY();
 	{
-		if (prev_executor_run)
-			prev_executor_run(PGE_EXECUTOR_RUN_ARGUMENTS);
-		else
-			standard_ExecutorRun(PGE_EXECUTOR_RUN_ARGUMENTS);
+		result = next(query, text, options, params);
+	}
+	PG_FINALLY();
+	{
+		place = outer;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+static void
+executor_start(QueryDesc *query, int flags)
+{
+	ExecutorStart_hook_type next = prev_executor_start ?
+		prev_executor_start : standard_ExecutorStart;
+	Place		outer = place;
+
+	if (likely(outer != PLACE_MATVIEW_COMMAND))
+	{
+		next(query, flags);
 		return;
 	}
-	run_in(inner, PGE_EXECUTOR_RUN_ARGUMENTS);
+	place = PLACE_MATVIEW_QUERY;
+	PG_TRY();
+	{
+		next(query, flags);
+	}
+	PG_FINALLY();
+	{
+		place = outer;
+	}
+	PG_END_TRY();
 }
 
 void
@@ -165,6 +246,10 @@ pge_open_guard_register(void)
 {
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+	prev_planner = planner_hook;
+	planner_hook = plan;
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = executor_start;
 	prev_executor_run = ExecutorRun_hook;
 	ExecutorRun_hook = executor_run;
 }

@@ -3,8 +3,9 @@
  *
  * ANALYZE, index builds, REFRESH MATERIALIZED VIEW and their like run the
  * expressions of a table's owner and store the results: in pg_statistic, in an
- * index, in the view.  The server marks them all as security-restricted, and
- * that mark is what is looked at.  Two things wear it too and may open values:
+ * index, in the view.  The server marks them as security-restricted (all but
+ * EXPLAIN ANALYZE CREATE MATERIALIZED VIEW, which gets the mark here), and that
+ * mark is what is looked at.  Two things wear it too and may open values:
  *
  *	- a logical replication worker, which applies rows (and so fires triggers)
  *	  as the table's owner;
