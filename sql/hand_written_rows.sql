@@ -102,6 +102,23 @@ INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_writer', 0, '{}');
 \echo :LAST_ERROR_SQLSTATE
 INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_writer', 0, '{search}');
 \echo :LAST_ERROR_SQLSTATE
+-- a name from before that was asked still leaves the key to be disabled
+BEGIN;
+ALTER TABLE envelope.key DISABLE TRIGGER envelope_guard;
+ALTER TABLE envelope.kek DISABLE TRIGGER envelope_guard;
+INSERT INTO envelope.kek (name, uri) VALUES (U&'hand\00ad', U&'local:\00ad');
+INSERT INTO envelope.key (key_id, kek, algorithm) VALUES (U&'hand\00ad', 'hand_kek', 'AES256_GCM');
+ALTER TABLE envelope.key ENABLE ALWAYS TRIGGER envelope_guard;
+ALTER TABLE envelope.kek ENABLE ALWAYS TRIGGER envelope_guard;
+SELECT envelope_disable_key(U&'hand\00ad');
+UPDATE envelope.kek SET state = 'retired' WHERE name = U&'hand\00ad';
+SAVEPOINT s;
+UPDATE envelope.key SET key_id = U&'hand\00ad!' WHERE key_id = U&'hand\00ad';
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO s;
+UPDATE envelope.kek SET uri = U&'local:\00ad!' WHERE name = U&'hand\00ad';
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
 -- the trigger's function is no function to call
 SELECT envelope_guard_row();
 DROP OWNED BY regress_pge_writer;

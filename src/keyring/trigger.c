@@ -41,7 +41,9 @@ static void refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple 
 static void refuse_loss(Relation relation, HeapTuple old, HeapTuple new);
 static bool column_changed(Relation relation, int column, HeapTuple old, HeapTuple new);
 static bool is_needed(Relation relation, HeapTuple tuple);
-static void check_names(Relation relation, HeapTuple tuple);
+static void check_names(Relation relation, HeapTuple old, HeapTuple new);
+static void check_text(Relation relation, int column, HeapTuple old, HeapTuple new,
+					   void (*check) (const char *value));
 static HeapTuple resolve_role(Relation relation, HeapTuple tuple);
 static bool is_table(Relation relation, const char *name);
 
@@ -66,7 +68,8 @@ envelope_guard_row(PG_FUNCTION_ARGS)
 			refuse_changed_identity(relation, trigger->tg_trigtuple, result);
 	}
 	if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-		check_names(relation, result);
+		check_names(relation, TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
+					trigger->tg_trigtuple : NULL, result);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && is_table(relation, "key_grant"))
 		result = resolve_role(relation, result);
 
@@ -215,24 +218,29 @@ is_needed(Relation relation, HeapTuple tuple)
 /*
  * What messages will show, and what a binding must hold: the tables' own checks
  * count bytes of the database's encoding and know no control character of it.
+ * What stays as it was is let be: a key with a bad name must still be disabled.
  */
 static void
-check_names(Relation relation, HeapTuple tuple)
+check_names(Relation relation, HeapTuple old, HeapTuple new)
 {
-	bool		isnull;
-	Datum		name = heap_getattr(tuple, 1, RelationGetDescr(relation), &isnull);
-
-	if (isnull)
-		return;
 	if (is_table(relation, "key"))
-		pge_key_id_check(TextDatumGetCString(name));
+		check_text(relation, Anum_key_key_id, old, new, pge_key_id_check);
 	if (is_table(relation, "kek"))
 	{
-		pge_kek_name_check(TextDatumGetCString(name));
-		name = heap_getattr(tuple, Anum_kek_uri, RelationGetDescr(relation), &isnull);
-		if (!isnull)
-			pge_kek_uri_check(TextDatumGetCString(name));
+		check_text(relation, Anum_kek_name, old, new, pge_kek_name_check);
+		check_text(relation, Anum_kek_uri, old, new, pge_kek_uri_check);
 	}
+}
+
+static void
+check_text(Relation relation, int column, HeapTuple old, HeapTuple new,
+		   void (*check) (const char *value))
+{
+	bool		isnull;
+	Datum		value = heap_getattr(new, column, RelationGetDescr(relation), &isnull);
+
+	if (!isnull && (old == NULL || column_changed(relation, column, old, new)))
+		check(TextDatumGetCString(value));
 }
 
 /*
