@@ -37,6 +37,12 @@ END $$;
 CREATE TABLE lg_empty (sealed bytea, name text);
 CREATE INDEX ON lg_empty (lg_deep20(sealed));
 DROP FUNCTION lg_deep0 CASCADE;
+-- and by way of an aggregate
+CREATE FUNCTION lg_step(text, v bytea) RETURNS text LANGUAGE sql IMMUTABLE RETURN envelope_decrypt(v, 'lg');
+CREATE AGGREGATE lg_aggregate(bytea) (SFUNC = lg_step, STYPE = text);
+CREATE FUNCTION lg_by_aggregate(v bytea) RETURNS text LANGUAGE sql IMMUTABLE BEGIN ATOMIC SELECT lg_aggregate(v); END;
+CREATE INDEX ON lg_empty (lg_by_aggregate(sealed));
+DROP FUNCTION lg_step CASCADE;
 -- and a function is looked through once, however often it is called (this would take hours)
 DO $$
 BEGIN

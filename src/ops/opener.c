@@ -16,6 +16,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_aggregate.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "nodes/nodeFuncs.h"
@@ -66,6 +67,25 @@ is_opener(Oid function, void *context)
 	return opens;
 }
 
+/* Which functions an aggregate calls is another catalog's matter. */
+static bool
+aggregate_opens(Oid aggregate, Search *search)
+{
+	HeapTuple	row = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
+	Form_pg_aggregate agg;
+	bool		opens;
+
+	if (!HeapTupleIsValid(row))
+		return false;
+	agg = (Form_pg_aggregate) GETSTRUCT(row);
+	opens = is_opener(agg->aggtransfn, search) ||
+		is_opener(agg->aggfinalfn, search) ||
+		is_opener(agg->aggmtransfn, search) ||
+		is_opener(agg->aggmfinalfn, search);
+	ReleaseSysCache(row);
+	return opens;
+}
+
 static bool
 text_opens(HeapTuple row, bool symbol)
 {
@@ -90,6 +110,8 @@ body_opens(HeapTuple row, Search *search)
 	bool		isnull;
 	Datum		body;
 
+	if (proc->prokind == PROKIND_AGGREGATE)
+		return aggregate_opens(proc->oid, search);
 	if (proc->prolang == INTERNALlanguageId)
 		return false;
 	if (proc->prolang == ClanguageId)
