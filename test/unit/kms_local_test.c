@@ -541,6 +541,26 @@ check_every_byte(const char *command, PgeStatus flipped_body)
 	pge_keyring_store_free(store);
 }
 
+/*
+ * The file goes away (a disk is unmounted, somebody moves it) while the command
+ * runs that opens it: a KEK is not written into a new file, which would be plain.
+ */
+static void
+check_file_goes_while_it_is_read(void)
+{
+	char		command[512];
+	KmsResult	result;
+
+	snprintf(file, sizeof(file), "%s/goes/keyring", top);
+	open_session("echo open sesame");
+	check_status(create(&result), PGE_OK, "a keyring under a passphrase");
+	snprintf(command, sizeof(command), "test ! -e %s || mv %s %s.gone; echo open sesame", file, file, file);
+	open_session(command);
+	check_status(create(&result), PGE_UNAVAILABLE, "its file goes while a KEK is made: none is");
+	check(strstr(result.detail, "does not exist") != NULL, "and it is said why: %s", result.detail);
+	check(access(file, F_OK) != 0, "no plain keyring takes its place");
+}
+
 static void
 check_no_file(void)
 {
@@ -573,6 +593,7 @@ main(void)
 	check_delay(uri);
 	check_passphrase();
 	check_stale_command();
+	check_file_goes_while_it_is_read();
 	check_every_byte(NULL, PGE_UNAVAILABLE);
 	check_every_byte("echo open sesame", PGE_UNAUTHENTICATED);
 	check_no_file();

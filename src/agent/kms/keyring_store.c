@@ -40,7 +40,7 @@ static PgeStatus derive_file_key(KeyringStore *store, const uint8_t *salt,
 static PgeStatus stretch(const Passphrase *passphrase, const uint8_t *salt,
 						 PgeSecret *key, char *detail);
 static void remember_file_key(KeyringStore *store, const Keyring *keyring);
-static PgeStatus prepare(KeyringStore *store, const KeyringChange *change, int directory,
+static PgeStatus prepare(KeyringStore *store, KeyringChange *change, int directory,
 						 const atomic_bool *cancelled, Keyring *fresh, char *detail);
 static bool may_replace(const KeyringChange *change, PgeStatus status);
 static PgeStatus change_under_lock(KeyringStore *store, const KeyringChange *change, int directory,
@@ -269,6 +269,7 @@ pge_keyring_store_change(KeyringStore *store, const KeyringChange *change,
 						 const atomic_bool *cancelled,
 						 Keyring *keyring, KeyringStamp *stamp, char detail[KMS_DETAIL_LEN])
 {
+	KeyringChange prepared = *change;
 	Keyring		fresh;
 	PgeStatus	status;
 	int			directory;
@@ -279,11 +280,11 @@ pge_keyring_store_change(KeyringStore *store, const KeyringChange *change,
 	status = pge_keyring_disk_open(&store->path, change->existence != KEYRING_MUST_EXIST, &directory, detail);
 	if (status != PGE_OK)
 		return status;
-	status = prepare(store, change, directory, cancelled, &fresh, detail);
+	status = prepare(store, &prepared, directory, cancelled, &fresh, detail);
 	if (status == PGE_OK)
 		status = pge_keyring_disk_lock(&store->path, directory, change->lock_wait_ms, cancelled, &lock, detail);
 	if (status == PGE_OK)
-		status = change_under_lock(store, change, directory, cancelled, &fresh, keyring, stamp, detail);
+		status = change_under_lock(store, &prepared, directory, cancelled, &fresh, keyring, stamp, detail);
 	if (lock >= 0)
 		close(lock);			/* the end of the lock */
 	close(directory);
@@ -296,10 +297,12 @@ pge_keyring_store_change(KeyringStore *store, const KeyringChange *change,
 /*
  * What can take seconds (the command, scrypt) is done before the lock is
  * taken: a new keyring gets its passphrase, an old one leaves its file key in
- * the store.  The file may change until we hold the lock; it is read again.
+ * the store.  The file may change until we hold the lock; it is read again.  A
+ * file that is here now has to be here then: no new one, which would be plain,
+ * takes the place of one that goes away meanwhile.
  */
 static PgeStatus
-prepare(KeyringStore *store, const KeyringChange *change, int directory,
+prepare(KeyringStore *store, KeyringChange *change, int directory,
 		const atomic_bool *cancelled, Keyring *fresh, char *detail)
 {
 	Keyring		old;
@@ -313,6 +316,7 @@ prepare(KeyringStore *store, const KeyringChange *change, int directory,
 	}
 	if (change->existence == KEYRING_MUST_NOT_EXIST)
 		return pge_keyring_disk_present(&store->path, detail);
+	change->existence = KEYRING_MUST_EXIST;
 	status = load_from(store, directory, cancelled, &old, NULL, detail);
 	pge_keyring_wipe(&old);
 	return may_replace(change, status) ? PGE_OK : status;
