@@ -561,6 +561,40 @@ check_file_goes_while_it_is_read(void)
 	check(access(file, F_OK) != 0, "no plain keyring takes its place");
 }
 
+/*
+ * Two keys with the name of one version: what the one has wrapped is damaged
+ * bytes to the other, and the file with the one never merges with the other's.
+ */
+static void
+check_version_is_given_once(void)
+{
+	KmsResult	made;
+	KmsResult	wrapped;
+	KmsResult	result;
+
+	snprintf(file, sizeof(file), "%s/once/keyring", top);
+	open_session(NULL);
+	check_status(create(&made), PGE_OK, "a KEK");
+	run_shell("cp -p %s %s/once/older", file, top);
+	check_status(rotate(made.uri, &result), PGE_OK, "a second version");
+	check_status(wrap(made.uri, "row 1", &wrapped), PGE_OK, "wraps a DEK");
+	run_shell("cp -p %s %s/once/newer", file, top);
+
+	run_shell("cp -p %2$s/once/older %1$s.tmp && mv %1$s.tmp %1$s", file, top);
+	check_status(rotate(made.uri, &result), PGE_OK, "with an older copy in place a version is made");
+	check(strcmp(result.kek_version, "3") == 0, "with a new name: %s", result.kek_version);
+	check(strstr(result.detail, "Missing since the file changed: version 2") != NULL, "the one that is gone is named: %s", result.detail);
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_KEK_NOT_FOUND, "what it wrapped lacks its KEK");
+
+	run_shell("cp -p %2$s/once/older %1$s.tmp && mv %1$s.tmp %1$s", file, top);
+	check_status(describe(made.uri, &result), PGE_OK, "also when the older copy is seen before");
+	check_status(rotate(made.uri, &result), PGE_OK, "a version is made");
+	check(strcmp(result.kek_version, "4") == 0, "with a new name: %s", result.kek_version);
+	run_shell("cp -p %2$s/once/newer %1$s.tmp && mv %1$s.tmp %1$s", file, top);
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_OK, "with the newer file it opens");
+	check(is_dek(&result), "and is what it was");
+}
+
 static void
 check_no_file(void)
 {
@@ -594,6 +628,7 @@ main(void)
 	check_passphrase();
 	check_stale_command();
 	check_file_goes_while_it_is_read();
+	check_version_is_given_once();
 	check_every_byte(NULL, PGE_UNAVAILABLE);
 	check_every_byte("echo open sesame", PGE_UNAUTHENTICATED);
 	check_no_file();

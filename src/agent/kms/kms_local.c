@@ -54,13 +54,14 @@ typedef struct LocalSession
 	Keyring		keyring;
 	KeyringStamp stamp;
 	KeyringStamp tried;			/* the file that was last begun to be read, */
-	int64_t		retry_ms;		/* which unwraps leave alone until then
-								 * (monotonic) */
+	int64_t		retry_ms;		/* which unwraps leave alone until then (monotonic) */
+	uint32_t	gone;			/* highest version, of any KEK, that a file has lost */
 } LocalSession;
 
 /* What a change adds to the keyring. */
 typedef struct NewVersion
 {
+	LocalSession *local;
 	uint8_t		uuid[PGE_UUID_LEN];
 	bool		new_kek;
 	uint32_t	version;		/* set by the change */
@@ -83,6 +84,7 @@ static PgeStatus rotate(LocalSession *local, const KmsCall *call, KmsResult *res
 static PgeStatus add_version(LocalSession *local, const KmsCall *call, KeyringExistence existence,
 							 NewVersion *version, KmsResult *result);
 static PgeStatus apply_new_version(Keyring *keyring, void *arg, char *detail);
+static uint32_t last_given(LocalSession *local, const uint8_t *uuid, uint32_t in_file);
 static PgeStatus parse_uri(const KmsCall *call, uint8_t *uuid, char *detail);
 static PgeStatus refresh(LocalSession *local, const KmsCall *call, char *detail);
 static PgeStatus refresh_for_unwrap(LocalSession *local, const KmsCall *call, const uint8_t *uuid,
@@ -91,7 +93,7 @@ static bool is_current(LocalSession *local, const KeyringStamp *stamp);
 static bool has_keks(LocalSession *local);
 static int64_t now_ms(void);
 static void exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, char *detail);
-static void name_missing(const Keyring *old, const Keyring *new, char *detail);
+static uint32_t name_missing(const Keyring *old, const Keyring *new, char *detail);
 static bool look_up(LocalSession *local, const uint8_t *uuid, uint32_t version, KeyringEntry *entry);
 static PgeStatus not_found(const KmsCall *call, uint32_t version, char *detail);
 static void set_result(KmsResult *result, const uint8_t *uuid, uint32_t version);
@@ -380,7 +382,7 @@ describe(LocalSession *local, const KmsCall *call, KmsResult *result)
 static PgeStatus
 create(LocalSession *local, const KmsCall *call, KmsResult *result)
 {
-	NewVersion	version = {.new_kek = true};
+	NewVersion	version = {.local = local,.new_kek = true};
 	bool		known = has_keks(local);
 	PgeStatus	status;
 
@@ -407,7 +409,7 @@ create(LocalSession *local, const KmsCall *call, KmsResult *result)
 static PgeStatus
 rotate(LocalSession *local, const KmsCall *call, KmsResult *result)
 {
-	NewVersion	version = {.new_kek = false};
+	NewVersion	version = {.local = local,.new_kek = false};
 	PgeStatus	status = parse_uri(call, version.uuid, result->detail);
 
 	if (status == PGE_OK)
@@ -447,14 +449,17 @@ apply_new_version(Keyring *keyring, void *arg, char *detail)
 {
 	NewVersion *version = arg;
 	const KeyringEntry *newest = pge_keyring_newest(keyring, version->uuid);
-	KeyringEntry entry = {.state = KEYRING_STATE_ENABLED, .created = (int64_t) time(NULL)};
+	KeyringEntry entry = {.state = KEYRING_STATE_ENABLED,.created = (int64_t) time(NULL)};
+	uint32_t	last = 0;
 	PgeStatus	status;
 
 	if ((newest == NULL) != version->new_kek)
 		return newest == NULL ? PGE_KEK_NOT_FOUND : PGE_CRYPTO_FAILED;
-	if (newest != NULL && newest->version == UINT32_MAX)
+	if (newest != NULL)
+		last = last_given(version->local, version->uuid, newest->version);
+	if (last == UINT32_MAX)
 		return PGE_TOO_LARGE;
-	version->version = newest == NULL ? 1 : newest->version + 1;
+	version->version = last + 1;
 	memcpy(entry.uuid, version->uuid, PGE_UUID_LEN);
 	entry.version = version->version;
 	status = pge_random_bytes(entry.key.bytes, PGE_DEK_LEN);
@@ -464,6 +469,26 @@ apply_new_version(Keyring *keyring, void *arg, char *detail)
 	if (status == PGE_TOO_LARGE)
 		pge_kms_detail(detail, "The keyring holds %d versions of KEKs, which is all that it can.", KEYRING_COUNT_MAX);
 	return status;
+}
+
+/*
+ * An older copy of the file would give a number again.  What the first key of
+ * that number has wrapped would look damaged, and no file could hold both.
+ */
+static uint32_t
+last_given(LocalSession *local, const uint8_t *uuid, uint32_t in_file)
+{
+	const KeyringEntry *known;
+	uint32_t	last = in_file;
+
+	pthread_mutex_lock(&local->memory);
+	known = pge_keyring_newest(&local->keyring, uuid);
+	if (known != NULL && known->version > last)
+		last = known->version;
+	if (local->gone > last)
+		last = local->gone;
+	pthread_mutex_unlock(&local->memory);
+	return last;
 }
 
 static PgeStatus
@@ -561,6 +586,7 @@ static void
 exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, char *detail)
 {
 	Keyring		old;
+	uint32_t	gone;
 
 	pthread_mutex_lock(&local->memory);
 	old = local->keyring;
@@ -569,33 +595,39 @@ exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, char 
 	if (local->loaded && keyring->header.serial < old.header.serial)
 		pge_kms_detail_append(detail, "WARNING: keyring file \"%s\" has gone back from serial %" PRIu64 " to %" PRIu64 ": an older copy was put there, and KEKs made since are missing.",
 							  pge_keyring_store_path(local->store), old.header.serial, keyring->header.serial);
-	if (local->loaded)
-		name_missing(&old, keyring, detail);
+	gone = name_missing(&old, keyring, detail);
+	if (gone > local->gone)
+		local->gone = gone;
 	local->loaded = true;
 	pthread_mutex_unlock(&local->memory);
 	pge_keyring_wipe(&old);
 	pge_secret_wipe(keyring, sizeof(*keyring));
 }
 
-/* What only a copy of the file from before can bring back. */
-static void
+/* What only a copy of the file from before can bring back; the highest version of it. */
+static uint32_t
 name_missing(const Keyring *old, const Keyring *new, char *detail)
 {
 	unsigned	missing = 0;
+	uint32_t	highest = 0;
 
 	for (uint32_t i = 0; i < old->header.count; i++)
 	{
 		const KeyringEntry *entry = &old->entries[i];
+		const KeyringEntry *kept = pge_keyring_find(new, entry->uuid, entry->version);
 		char		uri[KEYRING_URI_LEN + 1];
 
-		if (pge_keyring_find(new, entry->uuid, entry->version) != NULL)
+		if (kept != NULL && pge_secret_equal(kept->key.bytes, entry->key.bytes, PGE_DEK_LEN))
 			continue;
+		if (entry->version > highest)
+			highest = entry->version;
 		pge_keyring_uri(entry->uuid, uri);
 		if (++missing <= NAMED_MAX)
 			pge_kms_detail_append(detail, "Missing since the file changed: version %" PRIu32 " of KEK \"%s\".", entry->version, uri);
 	}
 	if (missing > NAMED_MAX)
 		pge_kms_detail_append(detail, "%u more are missing.", missing - NAMED_MAX);
+	return highest;
 }
 
 /* version 0: the newest.  The caller wipes *entry. */
