@@ -7,14 +7,17 @@
  *-------------------------------------------------------------------------
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "crypto/aead_private.h"
+#include "crypto/random.h"
 #include "crypto/selftest.h"
 
 static const PgeAlgorithm algorithms[] = {PGE_XAES_256_GCM, PGE_AES_256_GCM};
@@ -32,6 +35,23 @@ EVP_CIPHER_fetch(OSSL_LIB_CTX *library, const char *name, const char *properties
 	fetches++;
 	*(void **) &real = dlsym(RTLD_NEXT, "EVP_CIPHER_fetch");
 	return real(library, name, properties);
+}
+
+static bool no_random;
+
+/* And before the C library's, to have none. */
+ssize_t
+getrandom(void *bytes, size_t len, unsigned flags)
+{
+	ssize_t		(*real) (void *, size_t, unsigned);
+
+	if (no_random)
+	{
+		errno = ENOSYS;
+		return -1;
+	}
+	*(void **) &real = dlsym(RTLD_NEXT, "getrandom");
+	return real(bytes, len, flags);
 }
 
 static PgeAead *
@@ -222,6 +242,29 @@ check_salts(void)
 	pge_aead_free(aead);
 }
 
+/* A nonce that could not be drawn when a salt had served its time does not renew it. */
+static void
+check_salt_ends_without_nonce(void)
+{
+	PgeAead    *aead = context(PGE_XAES_256_GCM, &dek);
+	PgeBytes	none = pge_bytes(NULL, 0);
+	PgeBuffer	before = sealed_value(aead, PGE_XAES_256_GCM, none, none);
+	PgeBuffer	body = new_buffer(pge_aead_overhead(PGE_XAES_256_GCM));
+	PgeBuffer	after;
+
+	pge_aead_set_salt_uses(aead, PGE_XAES_SALT_USES);
+	pge_random_drop_pool();
+	no_random = true;
+	check_status(pge_aead_seal(aead, none, none, &body), PGE_CRYPTO_FAILED, "without random bytes nothing is sealed");
+	no_random = false;
+	after = sealed_value(aead, PGE_XAES_256_GCM, none, none);
+	check(!same_salt(&before, &after), "the value after that has a new salt");
+	free(before.data);
+	free(body.data);
+	free(after.data);
+	pge_aead_free(aead);
+}
+
 static int
 compare_ivs(const void *a, const void *b)
 {
@@ -378,6 +421,7 @@ main(void)
 		check_fork(algorithms[i]);
 	}
 	check_salts();
+	check_salt_ends_without_nonce();
 	check_forged_salt();
 	check_fetches();
 	return check_done();
