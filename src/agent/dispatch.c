@@ -26,6 +26,7 @@ static void drop_waiter(Agent *agent, AgentWaiter *waiter);
 static void abandon_job(Agent *agent, AgentJob *job);
 static void deliver(Agent *agent, AgentJob *job);
 static void log_remark(Agent *agent, const AgentJob *job);
+static bool is_remark(const AgentJob *job);
 static void count_outcome(Agent *agent, PgeStatus status, const char *detail);
 static void refuse(Agent *agent, AgentClient *client, uint64_t ticket,
 				   PgeStatus status, const char *detail);
@@ -203,7 +204,7 @@ deliver(Agent *agent, AgentJob *job)
 		agent->counters.unwraps++;
 	if (job->waiters != NULL && answer != NULL)
 		count_outcome(agent, answer->status, answer->detail);
-	if (answer != NULL && answer->status == PGE_OK)
+	if (answer != NULL)
 		log_remark(agent, job);
 	while (job->waiters != NULL)
 	{
@@ -225,22 +226,31 @@ deliver(Agent *agent, AgentJob *job)
 /*
  * What is wrong although the call worked: a keyring file that is lost while its
  * KEKs are in memory is found out now, or when the server has stopped.  Who made
- * or described a KEK reads it himself.
+ * or described a KEK reads it himself, but an alarm is raised once, and the call
+ * that meets it may be one whose detail nobody shows.
  */
 static void
 log_remark(Agent *agent, const AgentJob *job)
 {
 	uint64_t	now = pge_agent_now_ms();
-	uint16_t	type = job->request.type;
+	const AgentAnswer *answer = job->answer;
 
-	if (job->answer->detail[0] == '\0' ||
-		(type != PGE_FRAME_UNWRAP && type != PGE_FRAME_WRAP_NEW && type != PGE_FRAME_REWRAP) ||
+	if (answer->detail[0] == '\0' || (!answer->alarm && !is_remark(job)) ||
 		(agent->remarked != 0 && now - agent->remarked < REMARK_AGAIN_MS &&
-		 strcmp(agent->remark, job->answer->detail) == 0))
+		 strcmp(agent->remark, answer->detail) == 0))
 		return;
-	snprintf(agent->remark, sizeof(agent->remark), "%s", job->answer->detail);
+	snprintf(agent->remark, sizeof(agent->remark), "%s", answer->detail);
 	agent->remarked = now;
 	pge_keeper_log(agent, AGENT_WARNING, "%s", agent->remark);
+}
+
+static bool
+is_remark(const AgentJob *job)
+{
+	uint16_t	type = job->request.type;
+
+	return job->answer->status == PGE_OK &&
+		(type == PGE_FRAME_UNWRAP || type == PGE_FRAME_WRAP_NEW || type == PGE_FRAME_REWRAP);
 }
 
 static void

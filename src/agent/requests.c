@@ -303,6 +303,7 @@ call_service(RequestRun *run, KmsOperation operation, PgeBytes uri,
 	/* what a call that worked has to say is not for the user but for the log */
 	if (status == PGE_OK && run->result.detail[0] != '\0')
 		snprintf(run->answer->detail, sizeof(run->answer->detail), "%s", run->result.detail);
+	run->answer->alarm = run->answer->alarm || run->result.alarm;
 	return status;
 }
 

@@ -24,6 +24,7 @@ typedef struct AgentAnswer
 {
 	PgeStatus	status;
 	char		detail[PGE_FRAME_DETAIL_MAX + 1];
+	bool		alarm;			/* KmsResult's, with its detail */
 	bool		has_dek;
 	PgeSecret	dek;
 	bool		has_check_value;

@@ -111,6 +111,24 @@ is(cold(), 'value', 'an older copy: what its KEKs wrapped opens');
 my $version = qr/[Vv]ersion 1 of KEK "\Q$later\E"/;
 $node->wait_for_log(qr/WARNING:  pg_envelope agent: .*older copy was put there.*$version/, $log_at);
 pass('and the log names the KEK that is gone');
+# It is told whoever sees it first: what makes and rotates KEKs shows nothing of that.
+put($newer);
+$admin->query('SELECT envelope_cache_flush()');
+is($admin->query(q{SELECT envelope_decrypt(sealed, 'l') FROM u}), 'later value', 'the newer file again');
+$log_at = -s $node->logfile;
+put($older);
+$admin->query(q{SELECT envelope_rotate_kek('main')});
+$node->wait_for_log(qr/WARNING:  pg_envelope agent: .*$version/, $log_at);
+pass('also when the older copy is met by a rotation');
+put($newer);
+$admin->query('SELECT envelope_cache_flush()');
+is($admin->query(q{SELECT envelope_decrypt(sealed, 'l') FROM u}), 'later value', 'the newer file again');
+$log_at = -s $node->logfile;
+put($older);
+$admin->query($_) for 'BEGIN', q{SELECT envelope_create_kek('third')}, 'ROLLBACK';
+$node->wait_for_log(qr/WARNING:  pg_envelope agent: .*older copy was put there.*$version/, $log_at);
+pass('or by a KEK that is made');
+put($older);
 for my $try ([ 'u', q{SELECT envelope_decrypt(sealed, 'l') FROM u}, $version ], [ 'a new version', q{SELECT envelope_rotate_key('l')}, qr/KEK "\Q$later\E"/ ])
 {
 	$admin->query('SELECT envelope_cache_flush()');

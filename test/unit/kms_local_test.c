@@ -248,6 +248,9 @@ check_file_changes(const char *uri)
 	check_status(describe(new.uri, &result), PGE_KEK_NOT_FOUND, "with the older copy in place it is gone");
 	check(strstr(result.detail, new.uri) != NULL, "the detail names it");
 	check(strstr(result.detail, "older copy") != NULL, "and says that an older copy was put there");
+	check(result.alarm, "which is for the log");
+	check_status(describe(uri, &result), PGE_OK, "another KEK is described");
+	check(!result.alarm, "and the log has heard it");
 	check_status(rotate(new.uri, &result), PGE_KEK_NOT_FOUND, "nor is it rotated");
 	check(strstr(result.detail, new.uri) != NULL, "and it is named");
 	run_shell("cp -p %2$s/newer %1$s.tmp && mv %1$s.tmp %1$s", file, top);

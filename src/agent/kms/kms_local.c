@@ -86,13 +86,13 @@ static PgeStatus add_version(LocalSession *local, const KmsCall *call, KeyringEx
 static PgeStatus apply_new_version(Keyring *keyring, void *arg, char *detail);
 static uint32_t last_given(LocalSession *local, const uint8_t *uuid, uint32_t in_file);
 static PgeStatus parse_uri(const KmsCall *call, uint8_t *uuid, char *detail);
-static PgeStatus refresh(LocalSession *local, const KmsCall *call, char *detail);
+static PgeStatus refresh(LocalSession *local, const KmsCall *call, KmsResult *result);
 static PgeStatus refresh_for_unwrap(LocalSession *local, const KmsCall *call, const uint8_t *uuid,
-									uint32_t version, char *detail);
+									uint32_t version, KmsResult *result);
 static bool is_current(LocalSession *local, const KeyringStamp *stamp);
 static bool has_keks(LocalSession *local);
 static int64_t now_ms(void);
-static void exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, char *detail);
+static void exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result);
 static uint32_t name_missing(const Keyring *old, const Keyring *new, char *detail);
 static bool look_up(LocalSession *local, const uint8_t *uuid, uint32_t version, KeyringEntry *entry);
 static PgeStatus not_found(const KmsCall *call, uint32_t version, char *detail);
@@ -269,7 +269,7 @@ wrap(LocalSession *local, const KmsCall *call, KmsResult *result)
 	if (status == PGE_OK && (call->dek == NULL || call->binding.len == 0))
 		status = PGE_INVALID;
 	if (status == PGE_OK)
-		status = refresh(local, call, result->detail);
+		status = refresh(local, call, result);
 	if (status != PGE_OK)
 		return status;
 	if (!look_up(local, uuid, 0, &kek))
@@ -326,7 +326,7 @@ unwrap(LocalSession *local, const KmsCall *call, KmsResult *result)
 		return PGE_WRAPPING_DAMAGED;
 	}
 	version = pge_get_u32(bytes.data);
-	refreshed = refresh_for_unwrap(local, call, uuid, version, result->detail);
+	refreshed = refresh_for_unwrap(local, call, uuid, version, result);
 	if (version == 0 || !look_up(local, uuid, version, &kek))
 		return refreshed != PGE_OK ? refreshed : not_found(call, version, result->detail);
 	status = open_dek(&kek, call, pge_bytes(bytes.data + VERSION_LEN, SEALED_DEK_LEN), result);
@@ -366,7 +366,7 @@ describe(LocalSession *local, const KmsCall *call, KmsResult *result)
 	PgeStatus	status = parse_uri(call, uuid, result->detail);
 
 	if (status == PGE_OK)
-		status = refresh(local, call, result->detail);
+		status = refresh(local, call, result);
 	if (status != PGE_OK)
 		return status;
 	if (!look_up(local, uuid, 0, &kek))
@@ -437,7 +437,7 @@ add_version(LocalSession *local, const KmsCall *call, KeyringExistence existence
 									  &keyring, &stamp, result->detail);
 	if (status == PGE_OK)
 	{
-		exchange(local, &keyring, &stamp, result->detail);
+		exchange(local, &keyring, &stamp, result);
 		set_result(result, version->uuid, version->version);
 	}
 	pthread_mutex_unlock(&local->disk);
@@ -503,27 +503,27 @@ parse_uri(const KmsCall *call, uint8_t *uuid, char *detail)
 
 /* Makes the keyring in memory that of the file. */
 static PgeStatus
-refresh(LocalSession *local, const KmsCall *call, char *detail)
+refresh(LocalSession *local, const KmsCall *call, KmsResult *result)
 {
 	Keyring		keyring;
 	KeyringStamp stamp;
-	PgeStatus	status = pge_keyring_store_stamp(local->store, &stamp, detail);
+	PgeStatus	status = pge_keyring_store_stamp(local->store, &stamp, result->detail);
 
 	if (status != PGE_OK || is_current(local, &stamp))
 		return status;
 	if (!lock_disk(local, call->cancelled))
 		return PGE_UNAVAILABLE;
 	/* another thread may have read it while we waited */
-	status = pge_keyring_store_stamp(local->store, &stamp, detail);
+	status = pge_keyring_store_stamp(local->store, &stamp, result->detail);
 	if (status == PGE_OK && !is_current(local, &stamp))
 	{
 		pthread_mutex_lock(&local->memory);
 		local->tried = stamp;
 		local->retry_ms = now_ms() + RETRY_MS;
 		pthread_mutex_unlock(&local->memory);
-		status = pge_keyring_store_load(local->store, call->cancelled, &keyring, &stamp, detail);
+		status = pge_keyring_store_load(local->store, call->cancelled, &keyring, &stamp, result->detail);
 		if (status == PGE_OK)
-			exchange(local, &keyring, &stamp, detail);
+			exchange(local, &keyring, &stamp, result);
 	}
 	pthread_mutex_unlock(&local->disk);
 	return status;
@@ -535,10 +535,10 @@ refresh(LocalSession *local, const KmsCall *call, char *detail)
  */
 static PgeStatus
 refresh_for_unwrap(LocalSession *local, const KmsCall *call, const uint8_t *uuid,
-				   uint32_t version, char *detail)
+				   uint32_t version, KmsResult *result)
 {
 	KeyringStamp stamp;
-	PgeStatus	status = pge_keyring_store_stamp(local->store, &stamp, detail);
+	PgeStatus	status = pge_keyring_store_stamp(local->store, &stamp, result->detail);
 	bool		leave;
 
 	if (status != PGE_OK)
@@ -547,7 +547,7 @@ refresh_for_unwrap(LocalSession *local, const KmsCall *call, const uint8_t *uuid
 	leave = now_ms() < local->retry_ms && pge_keyring_stamp_equal(&local->tried, &stamp) &&
 		pge_keyring_find(&local->keyring, uuid, version) != NULL;
 	pthread_mutex_unlock(&local->memory);
-	return leave ? PGE_OK : refresh(local, call, detail);
+	return leave ? PGE_OK : refresh(local, call, result);
 }
 
 static bool
@@ -583,21 +583,24 @@ is_current(LocalSession *local, const KeyringStamp *stamp)
 
 /* Takes *keyring over.  Caller holds "disk". */
 static void
-exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, char *detail)
+exchange(LocalSession *local, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result)
 {
 	Keyring		old;
 	uint32_t	gone;
+	bool		back;
 
 	pthread_mutex_lock(&local->memory);
 	old = local->keyring;
 	local->keyring = *keyring;
 	local->stamp = *stamp;
-	if (local->loaded && keyring->header.serial < old.header.serial)
-		pge_kms_detail_append(detail, "WARNING: keyring file \"%s\" has gone back from serial %" PRIu64 " to %" PRIu64 ": an older copy was put there, and KEKs made since are missing.",
+	back = local->loaded && keyring->header.serial < old.header.serial;
+	if (back)
+		pge_kms_detail_append(result->detail, "WARNING: keyring file \"%s\" has gone back from serial %" PRIu64 " to %" PRIu64 ": an older copy was put there, and KEKs made since are missing.",
 							  pge_keyring_store_path(local->store), old.header.serial, keyring->header.serial);
-	gone = name_missing(&old, keyring, detail);
+	gone = name_missing(&old, keyring, result->detail);
 	if (gone > local->gone)
 		local->gone = gone;
+	result->alarm = result->alarm || back || gone > 0;
 	local->loaded = true;
 	pthread_mutex_unlock(&local->memory);
 	pge_keyring_wipe(&old);
