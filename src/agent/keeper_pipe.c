@@ -126,7 +126,7 @@ take_settings(Agent *agent, const PgeFrame *frame)
 static void
 begin(Agent *agent, const PgeFrame *frame, const AgentSettings *settings)
 {
-	KmsConfig	config = pge_agent_settings_kms(&agent->settings);
+	KmsConfig	config;
 	const char *scheme = "";
 	PgeStatus	status;
 	PgeFrame	ready;
@@ -139,6 +139,7 @@ begin(Agent *agent, const PgeFrame *frame, const AgentSettings *settings)
 		return;
 	}
 	agent->settings = *settings;
+	config = pge_agent_settings_kms(&agent->settings);
 	status = pge_kms_sessions_open(&agent->sessions, &config, &scheme);
 	if (status != PGE_OK)
 	{

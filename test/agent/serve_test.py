@@ -561,6 +561,17 @@ def waits_for_no_passphrase():
         client.close()
 
 
+def limits_the_command_at_once():
+    """The first settings say how long a session waits."""
+    with Agent(PROGRAM, settings={"kms_timeout_ms": "1000", "keyring_passphrase_command": "exec sleep 1000"}) as agent:
+        client = Client(agent)
+        client.post(CREATE_KEK)
+        answer = client.receive()
+        claim(answer.status != OK and "did not end within 0.75 s" in answer.detail(),
+              "the first settings limit a command that hangs (%s)" % answer.detail())
+        client.close()
+
+
 def leaves_no_command_behind():
     with Agent(PROGRAM, ready=False) as agent:
         mark = os.path.join(agent.directory, "asked")
@@ -695,7 +706,7 @@ def gone(pid):
 
 QUICK = [starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
          closes_on_anything_wrong, closes_slow_greeters, refuses_other_users, makes_and_opens_keys, refuses_what_is_wrong,
-         answers_pipelined_requests, leaks_no_descriptors, lets_the_idle_make_room, reloads, waits_for_no_passphrase, leaves_no_command_behind, ends_in_time, ends_with_a_deaf_client, dies_with_its_keeper]
+         answers_pipelined_requests, leaks_no_descriptors, lets_the_idle_make_room, reloads, waits_for_no_passphrase, limits_the_command_at_once, leaves_no_command_behind, ends_in_time, ends_with_a_deaf_client, dies_with_its_keeper]
 SLOW = [joins_equal_unwraps, forgets_who_left, drops_what_nobody_waits_for, keeps_calls_in_flight, keeps_who_waits, refuses_overload,
         changes_concurrency, ends_with_calls_under_way]
 
