@@ -75,6 +75,10 @@ sub install_path
 	return (install_path => $bindir);
 }
 
+# Which run of test/hardened/run.sh this is, "" if none: what cannot be tested on its
+# server is skipped with a reason that names it.
+sub hardened_run { return $ENV{PGE_HARDENED_RUN} // ''; }
+
 # A server below $root whose programs are copies, so that a test can put another
 # agent beside them; all else is shared with the one in PGE_BINDIR.  Its bindir.
 sub own_programs
