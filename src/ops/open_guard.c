@@ -71,7 +71,7 @@ makes_view(const Node *statement)
 
 /* With ANALYZE, the server fills the view without a word to ProcessUtility. */
 static bool
-explains_view(const ExplainStmt *statement)
+explains_view(const ExplainStmt * statement)
 {
 	const Query *query = castNode(Query, statement->query);
 
@@ -221,7 +221,7 @@ static void
 executor_start(QueryDesc *query, int flags)
 {
 	ExecutorStart_hook_type next = prev_executor_start ?
-		prev_executor_start : standard_ExecutorStart;
+	prev_executor_start : standard_ExecutorStart;
 	Place		outer = place;
 
 	if (likely(outer != PLACE_MATVIEW_COMMAND))

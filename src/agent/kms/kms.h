@@ -49,7 +49,8 @@ typedef struct KmsResult
 	char		kek_version[PGE_KEK_VERSION_MAX + 1];
 	char		uri[PGE_KEK_URI_MAX + 1];
 	char		detail[512];
-	bool		alarm;			/* "detail" has what is said once only: it is for the log, too */
+	bool		alarm;			/* "detail" has what is said once only: it is
+								 * for the log, too */
 } KmsResult;
 
 typedef struct KmsSession KmsSession;

@@ -54,8 +54,10 @@ typedef struct LocalSession
 	Keyring		keyring;
 	KeyringStamp stamp;
 	KeyringStamp tried;			/* the file that was last begun to be read, */
-	int64_t		retry_ms;		/* which unwraps leave alone until then (monotonic) */
-	uint32_t	gone;			/* highest version, of any KEK, that a file has lost */
+	int64_t		retry_ms;		/* which unwraps leave alone until then
+								 * (monotonic) */
+	uint32_t	gone;			/* highest version, of any KEK, that a file
+								 * has lost */
 } LocalSession;
 
 /* What a change adds to the keyring. */
@@ -382,7 +384,7 @@ describe(LocalSession *local, const KmsCall *call, KmsResult *result)
 static PgeStatus
 create(LocalSession *local, const KmsCall *call, KmsResult *result)
 {
-	NewVersion	version = {.local = local,.new_kek = true};
+	NewVersion	version = {.local = local, .new_kek = true};
 	bool		known = has_keks(local);
 	PgeStatus	status;
 
@@ -409,7 +411,7 @@ create(LocalSession *local, const KmsCall *call, KmsResult *result)
 static PgeStatus
 rotate(LocalSession *local, const KmsCall *call, KmsResult *result)
 {
-	NewVersion	version = {.local = local,.new_kek = false};
+	NewVersion	version = {.local = local, .new_kek = false};
 	PgeStatus	status = parse_uri(call, version.uuid, result->detail);
 
 	if (status == PGE_OK)
@@ -449,7 +451,7 @@ apply_new_version(Keyring *keyring, void *arg, char *detail)
 {
 	NewVersion *version = arg;
 	const KeyringEntry *newest = pge_keyring_newest(keyring, version->uuid);
-	KeyringEntry entry = {.state = KEYRING_STATE_ENABLED,.created = (int64_t) time(NULL)};
+	KeyringEntry entry = {.state = KEYRING_STATE_ENABLED, .created = (int64_t) time(NULL)};
 	uint32_t	last = 0;
 	PgeStatus	status;
 
