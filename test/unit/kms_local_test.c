@@ -598,6 +598,64 @@ check_version_is_given_once(void)
 	check(is_dek(&result), "and is what it was");
 }
 
+static KmsResult of_thread;
+static PgeBytes wrapped_before;
+static const char *uri_before;
+
+static void *
+unwrap_before(void *arg)
+{
+	unwrap(uri_before, "row 1", wrapped_before, &of_thread);
+	return arg;
+}
+
+static void *
+create_meanwhile(void *arg)
+{
+	create(arg);
+	return arg;
+}
+
+/* The KEKs come into memory, and their file goes, while one waits to make a KEK. */
+static void
+check_keks_come_while_one_waits(void)
+{
+	const struct timespec moment = {0, 50 * 1000000L};
+	char		command[512];
+	char		asked[128];
+	KmsResult	made;
+	KmsResult	wrapped;
+	KmsResult	result;
+	pthread_t	reader;
+	pthread_t	maker;
+
+	snprintf(file, sizeof(file), "%s/waits/keyring", top);
+	open_session("echo open sesame");
+	check_status(create(&made), PGE_OK, "a keyring under a passphrase");
+	check_status(wrap(made.uri, "row 1", &wrapped), PGE_OK, "its KEK wraps");
+	uri_before = made.uri;
+	wrapped_before = wrapped_of(&wrapped);
+	snprintf(asked, sizeof(asked), "%s/waits/asked", top);
+	snprintf(command, sizeof(command), "cd %s/waits; touch asked; while ! test -e go; do sleep 0.01; done; echo open sesame", top);
+	open_session(command);
+	if (pthread_create(&reader, NULL, unwrap_before, NULL) != 0)
+		abort();
+	while (access(asked, F_OK) != 0)
+		nanosleep(&moment, NULL);
+	if (pthread_create(&maker, NULL, create_meanwhile, &result) != 0)
+		abort();
+	nanosleep(&moment, NULL);	/* most likely it waits by then; if not nothing is lost */
+	run_shell("mv %s %s/waits/away", file, top);
+	run_shell("touch %s/waits/go%s", top, "");
+	pthread_join(reader, NULL);
+	pthread_join(maker, NULL);
+	check_status(of_thread.status, PGE_OK, "the file was read");
+	check_status(result.status, PGE_UNAVAILABLE, "no KEK is made into a new file");
+	check(access(file, F_OK) != 0, "there is none");
+	check_status(unwrap(uri_before, "row 1", wrapped_before, &result), PGE_OK, "and the KEK in memory still unwraps");
+	pge_secret_wipe(&of_thread, sizeof(of_thread));
+}
+
 static void
 check_no_file(void)
 {
@@ -632,6 +690,7 @@ main(void)
 	check_stale_command();
 	check_file_goes_while_it_is_read();
 	check_version_is_given_once();
+	check_keks_come_while_one_waits();
 	check_every_byte(NULL, PGE_UNAVAILABLE);
 	check_every_byte("echo open sesame", PGE_UNAUTHENTICATED);
 	check_no_file();

@@ -83,8 +83,8 @@ static PgeStatus open_dek(const KeyringEntry *kek, const KmsCall *call, PgeBytes
 static PgeStatus describe(LocalSession *local, const KmsCall *call, KmsResult *result);
 static PgeStatus create(LocalSession *local, const KmsCall *call, KmsResult *result);
 static PgeStatus rotate(LocalSession *local, const KmsCall *call, KmsResult *result);
-static PgeStatus add_version(LocalSession *local, const KmsCall *call, KeyringExistence existence,
-							 NewVersion *version, KmsResult *result);
+static PgeStatus add_version(LocalSession *local, const KmsCall *call, NewVersion *version,
+							 KmsResult *result);
 static PgeStatus apply_new_version(Keyring *keyring, void *arg, char *detail);
 static uint32_t last_given(LocalSession *local, const uint8_t *uuid, uint32_t in_file);
 static PgeStatus parse_uri(const KmsCall *call, uint8_t *uuid, char *detail);
@@ -384,8 +384,7 @@ describe(LocalSession *local, const KmsCall *call, KmsResult *result)
 static PgeStatus
 create(LocalSession *local, const KmsCall *call, KmsResult *result)
 {
-	NewVersion	version = {.local = local, .new_kek = true};
-	bool		known = has_keks(local);
+	NewVersion	version = {.local = local,.new_kek = true};
 	PgeStatus	status;
 
 	if (call->uri.len > 0)
@@ -396,9 +395,8 @@ create(LocalSession *local, const KmsCall *call, KmsResult *result)
 	/* RFC 4122, version 4 */
 	version.uuid[6] = (uint8_t) ((version.uuid[6] & 0x0f) | 0x40);
 	version.uuid[8] = (uint8_t) ((version.uuid[8] & 0x3f) | 0x80);
-	/* a new file in place of a lost one would take its KEKs out of memory too */
-	status = add_version(local, call, known ? KEYRING_MUST_EXIST : KEYRING_MAY_EXIST, &version, result);
-	if (status == PGE_UNAVAILABLE && known)
+	status = add_version(local, call, &version, result);
+	if (status == PGE_UNAVAILABLE && has_keks(local))
 		pge_kms_detail_append(result->detail, "Put the file back from its backup before you make a KEK: its KEKs are in the agent's memory only, until the server stops.");
 	if (status != PGE_OK)
 		return status;
@@ -415,7 +413,7 @@ rotate(LocalSession *local, const KmsCall *call, KmsResult *result)
 	PgeStatus	status = parse_uri(call, version.uuid, result->detail);
 
 	if (status == PGE_OK)
-		status = add_version(local, call, KEYRING_MUST_EXIST, &version, result);
+		status = add_version(local, call, &version, result);
 	if (status == PGE_KEK_NOT_FOUND)
 		return not_found(call, 0, result->detail);
 	if (status == PGE_OK)
@@ -425,16 +423,22 @@ rotate(LocalSession *local, const KmsCall *call, KmsResult *result)
 }
 
 static PgeStatus
-add_version(LocalSession *local, const KmsCall *call, KeyringExistence existence,
-			NewVersion *version, KmsResult *result)
+add_version(LocalSession *local, const KmsCall *call, NewVersion *version,
+			KmsResult *result)
 {
-	KeyringChange change = {existence, LOCK_WAIT_MS, apply_new_version, version, false};
+	KeyringChange change = {KEYRING_MUST_EXIST, LOCK_WAIT_MS, apply_new_version, version, false};
 	Keyring		keyring;
 	KeyringStamp stamp;
 	PgeStatus	status;
 
 	if (!lock_disk(local, call->cancelled))
 		return PGE_UNAVAILABLE;
+	/*
+	 * A new file in place of a lost one would take its KEKs out of memory too.
+	 * Asked with "disk" held: who had it before us may have read the file.
+	 */
+	if (version->new_kek && !has_keks(local))
+		change.existence = KEYRING_MAY_EXIST;
 	status = pge_keyring_store_change(local->store, &change, call->cancelled,
 									  &keyring, &stamp, result->detail);
 	if (status == PGE_OK)
