@@ -644,7 +644,8 @@ check_keks_come_while_one_waits(void)
 		nanosleep(&moment, NULL);
 	if (pthread_create(&maker, NULL, create_meanwhile, &result) != 0)
 		abort();
-	nanosleep(&moment, NULL);	/* most likely it waits by then; if not nothing is lost */
+	nanosleep(&moment, NULL);	/* most likely it waits by then; if not
+								 * nothing is lost */
 	run_shell("mv %s %s/waits/away", file, top);
 	run_shell("touch %s/waits/go%s", top, "");
 	pthread_join(reader, NULL);

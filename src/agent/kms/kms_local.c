@@ -384,7 +384,7 @@ describe(LocalSession *local, const KmsCall *call, KmsResult *result)
 static PgeStatus
 create(LocalSession *local, const KmsCall *call, KmsResult *result)
 {
-	NewVersion	version = {.local = local,.new_kek = true};
+	NewVersion	version = {.local = local, .new_kek = true};
 	PgeStatus	status;
 
 	if (call->uri.len > 0)
@@ -433,9 +433,11 @@ add_version(LocalSession *local, const KmsCall *call, NewVersion *version,
 
 	if (!lock_disk(local, call->cancelled))
 		return PGE_UNAVAILABLE;
+
 	/*
-	 * A new file in place of a lost one would take its KEKs out of memory too.
-	 * Asked with "disk" held: who had it before us may have read the file.
+	 * A new file in place of a lost one would take its KEKs out of memory
+	 * too. Asked with "disk" held: who had it before us may have read the
+	 * file.
 	 */
 	if (version->new_kek && !has_keks(local))
 		change.existence = KEYRING_MAY_EXIST;
