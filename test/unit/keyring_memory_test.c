@@ -55,6 +55,7 @@ typedef struct Findings
 	bool		whole;
 	bool		tidy;
 	bool		leaked;
+	char		why[KMS_DETAIL_LEN];	/* if something around it did not work */
 } Findings;
 
 static char top[64];
@@ -137,13 +138,13 @@ static void
 make_keyring(const char *path, const char *command)
 {
 	KeyringChange change = {KEYRING_MUST_NOT_EXIST, 0, add_keks, NULL, false};
-	char		detail[KMS_DETAIL_LEN];
 	KeyringStore *store;
 	Keyring		keyring;
 
-	if (pge_keyring_store_new(path, command, &store, detail) != PGE_OK ||
-		pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail) != PGE_OK)
+	if (pge_keyring_store_new(path, command, &store, findings->why) != PGE_OK ||
+		pge_keyring_store_change(store, &change, NULL, &keyring, NULL, findings->why) != PGE_OK)
 		abort();
+	findings->why[0] = '\0';
 	pge_keyring_wipe(&keyring);
 	pge_keyring_store_free(store);
 }
@@ -191,7 +192,7 @@ keks_in(const char *path, const char *command)
 	Keyring		keyring;
 	int			count = -1;
 
-	if (pge_keyring_store_new(path, command, &store, detail) != PGE_OK)
+	if (pge_keyring_store_new(path, command, &store, findings->why) != PGE_OK)
 		abort();
 	if (pge_keyring_store_load_copy(store, &keyring, detail) == PGE_OK)
 	{
@@ -344,7 +345,8 @@ fail_each_allocation(const Operation *operation)
 		run_each(operation);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		abort();
-	check(status == 0, "%s: never crashes (up to allocation %ld; wait status %x)", operation->name, findings->tried, (unsigned) status);
+	check(status == 0, "%s: never crashes (up to allocation %ld; wait status %x) %s", operation->name, findings->tried,
+		  (unsigned) status, findings->why);
 	check(findings->whole, "%s: the keyring is whole", operation->name);
 	check(findings->tidy, "%s: nothing half done is left", operation->name);
 	check(!findings->leaked, "%s: no memory is lost", operation->name);
