@@ -41,9 +41,7 @@ typedef struct DekCacheContent
 
 typedef struct DekCacheSlot
 {
-	pg_atomic_uint64 generation;	/* even: readable, odd: being written */
-	pg_atomic_uint64 touched_ms;	/* last use known: clock eviction, idle
-									 * expiry */
+	pg_atomic_uint64 touched_ms;	/* last use known: clock eviction, idle expiry */
 	DekCacheContent content;
 } DekCacheSlot;
 
@@ -53,14 +51,22 @@ typedef struct DekCacheSlot
  */
 #define SECOND_CHANCE_MS	1000
 
+/* What a slot takes of the region, in three arrays. */
+#define SLOT_SIZE		(sizeof(DekCacheSlot) + sizeof(pg_atomic_uint64) + sizeof(pg_atomic_uint32))
+
+/*
+ * The generations stand by themselves, eight to a cache line: each value looks
+ * at that of its DEK, and with many keys in turn that would be a cold line each.
+ */
 static DekCacheSlot *slots;
+static pg_atomic_uint64 *generations;	/* even: readable, odd: being written */
 static pg_atomic_uint32 *hints;
 static int	nslots;
 
 Size
 pge_dek_cache_size(int count)
 {
-	return (Size) count * (sizeof(DekCacheSlot) + sizeof(pg_atomic_uint32));
+	return (Size) count * SLOT_SIZE;
 }
 
 /* The region's bytes start as zeros: every slot readable and not used. */
@@ -75,9 +81,9 @@ attach(void)
 	memory = pge_secret_region_slots(&size);
 	if (memory == NULL || pge_control() == NULL)
 		return false;
-	nslots = Min((Size) pge_cache_size,
-				 size / (sizeof(DekCacheSlot) + sizeof(pg_atomic_uint32)));
-	hints = (pg_atomic_uint32 *) ((char *) memory + nslots * sizeof(DekCacheSlot));
+	nslots = Min((Size) pge_cache_size, size / SLOT_SIZE);
+	generations = (pg_atomic_uint64 *) ((char *) memory + nslots * sizeof(DekCacheSlot));
+	hints = (pg_atomic_uint32 *) (generations + nslots);
 	slots = memory;
 	return nslots > 0;
 }
@@ -92,9 +98,9 @@ load_epoch(void)
 }
 
 static uint64
-load_generation(DekCacheSlot *slot)
+load_generation(int i)
 {
-	uint64		g = pg_atomic_read_u64(&slot->generation);
+	uint64		g = pg_atomic_read_u64(&generations[i]);
 
 	pg_read_barrier();			/* acquire */
 	return g;
@@ -123,27 +129,27 @@ home_of(Oid database, uint32 dek_id)
 
 /* Takes the slot from "g" to odd; a full barrier.  False: somebody was faster. */
 static bool
-lock_slot(DekCacheSlot *slot, uint64 g)
+lock_slot(int i, uint64 g)
 {
-	return pg_atomic_compare_exchange_u64(&slot->generation, &g, g + 1);
+	return pg_atomic_compare_exchange_u64(&generations[i], &g, g + 1);
 }
 
 static void
-unlock_slot(DekCacheSlot *slot, uint64 g)
+unlock_slot(int i, uint64 g)
 {
 	pg_write_barrier();
-	pg_atomic_write_u64(&slot->generation, g + 2);
+	pg_atomic_write_u64(&generations[i], g + 2);
 }
 
 /* Wipes a slot whose generation was "g"; false if it moved. */
 static bool
 wipe_slot(int i, uint64 g)
 {
-	if (!lock_slot(&slots[i], g))
+	if (!lock_slot(i, g))
 		return false;
 	pge_secret_wipe(&slots[i].content, sizeof(DekCacheContent));
 	pg_atomic_write_u32(&hints[i], 0);
-	unlock_slot(&slots[i], g);
+	unlock_slot(i, g);
 	return true;
 }
 
@@ -153,13 +159,13 @@ copy_slot(int i, const DekCacheTag *tag, uint32 flush, uint64 now,
 		  PgeSecret *dek, DekCacheRef *ref)
 {
 	DekCacheSlot *slot = &slots[i];
-	uint64		g = load_generation(slot);
+	uint64		g = load_generation(i);
 	bool		usable;
 
 	if (is_odd(g))
 		return false;			/* as if absent: nobody waits */
 	ref->slot = i;
-	ref->slot_generation = &slot->generation;
+	ref->slot_generation = &generations[i];
 	ref->generation = g;
 	ref->flush = slot->content.flush;
 	ref->deadline_ms = slot->content.deadline_ms;
@@ -168,7 +174,7 @@ copy_slot(int i, const DekCacheTag *tag, uint32 flush, uint64 now,
 		*dek = slot->content.dek;
 	pg_read_barrier();
 	usable = usable &&
-		pg_atomic_read_u64(&slot->generation) == g &&
+		pg_atomic_read_u64(&generations[i]) == g &&
 		ref->flush == flush && now < ref->deadline_ms;
 	if (usable)
 		pg_atomic_write_u64(&slot->touched_ms, now);
@@ -201,7 +207,7 @@ pge_dek_cache_get(const DekCacheTag *tag, uint32 flush,
 void
 pge_dek_cache_touch(const DekCacheRef *ref, uint64 now)
 {
-	if (ref->slot >= 0 && load_generation(&slots[ref->slot]) == ref->generation)
+	if (ref->slot >= 0 && load_generation(ref->slot) == ref->generation)
 		pg_atomic_write_u64(&slots[ref->slot].touched_ms, now);
 }
 
@@ -220,7 +226,7 @@ find_victim(const DekCacheTag *tag, uint64 now, uint64 *generation)
 	{
 		if (pg_atomic_read_u32(&hints[i]) != 0)
 			continue;
-		*generation = load_generation(&slots[i]);
+		*generation = load_generation(i);
 		if (!is_odd(*generation))
 			return i;
 	}
@@ -228,7 +234,7 @@ find_victim(const DekCacheTag *tag, uint64 now, uint64 *generation)
 	{
 		uint32		hand = pg_atomic_fetch_add_u32(&pge_control()->clock_hand, 1);
 		int			i = (int) (hand % (uint32) nslots);
-		uint64		g = load_generation(&slots[i]);
+		uint64		g = load_generation(i);
 
 		if (is_odd(g))
 			continue;
@@ -253,7 +259,7 @@ write_slot(int i, uint64 g, const DekCacheTag *tag, const PgeSecret *dek,
 	slot->content.used = true;
 	pg_atomic_write_u64(&slot->touched_ms, now);
 	pg_atomic_write_u32(&hints[i], tag->dek_id);
-	unlock_slot(slot, g);
+	unlock_slot(i, g);
 }
 
 bool
@@ -276,7 +282,7 @@ pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
 
 	/* R7 */
 	i = find_victim(tag, now, &g);
-	if (i >= 0 && lock_slot(&slots[i], g))
+	if (i >= 0 && lock_slot(i, g))
 	{
 		write_slot(i, g, tag, dek, ref, now);
 
@@ -289,7 +295,7 @@ pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
 		if (load_epoch() == w)
 		{
 			ref->slot = i;
-			ref->slot_generation = &slots[i].generation;
+			ref->slot_generation = &generations[i];
 			ref->generation = g + 2;
 		}
 		else
@@ -311,7 +317,7 @@ pge_dek_cache_wipe_dek(Oid database, uint32 dek_id)
 		return;
 	for (int i = 0; i < nslots; i++)
 	{
-		uint64		g = load_generation(&slots[i]);
+		uint64		g = load_generation(i);
 
 		if (!is_odd(g) && slots[i].content.used &&
 			slots[i].content.tag.dek_id == dek_id &&
@@ -328,7 +334,7 @@ pge_dek_cache_flush(void)
 	pg_atomic_fetch_add_u64(&pge_control()->epoch, PGE_EPOCH_FLUSH_BUMP);	/* F1 */
 	for (int i = 0; i < nslots; i++)	/* F2 */
 	{
-		uint64		g = load_generation(&slots[i]);
+		uint64		g = load_generation(i);
 
 		if (!is_odd(g) && slots[i].content.used)
 			wipe_slot(i, g);
@@ -359,7 +365,7 @@ pge_dek_cache_expire(void)
 		return 0;
 	for (int i = 0; i < nslots; i++)
 	{
-		uint64		g = load_generation(&slots[i]);
+		uint64		g = load_generation(i);
 
 		if (!is_odd(g) &&
 			has_expired(&slots[i], now, PGE_EPOCH_FLUSH(load_epoch())) &&
