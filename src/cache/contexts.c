@@ -14,7 +14,6 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
-#include "lib/ilist.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
@@ -25,23 +24,28 @@
 #include "cache/control.h"
 #include "cache/use_counter.h"
 
+/*
+ * With many keys in turn every value finds its context in a cold cache line:
+ * what a value looks at comes first and fits into one, but for the check value.
+ */
 typedef struct Context
 {
-	dlist_node	node;			/* in recency order */
-	uint32		dek_id;
-	uint8		check_value[PGE_CHECK_VALUE_LEN];
-	DekCacheRef ref;
-	PgeAead    *aead;			/* key material, in OpenSSL's heap */
-	SubTransactionId made_in;
+	uint32		dek_id;			/* 0: a free place */
 	uint32		uses;
+	PgeAead    *aead;			/* key material, in OpenSSL's heap */
+	DekCacheRef ref;
 	uint32		seals;			/* not handed in to use_counter.c yet */
+	bool		chance;			/* used since the hand went by */
+	uint8		check_value[PGE_CHECK_VALUE_LEN];
+	SubTransactionId made_in;
+	int			next_free;		/* of a free place: another one, or -1 */
 } Context;
 
 typedef struct ContextEntry
 {
 	uint32		dek_id;
 	char		status;
-	Context    *context;
+	int			place;
 } ContextEntry;
 
 #define SH_PREFIX		contexthash
@@ -67,8 +71,12 @@ typedef struct ContextEntry
 
 static MemoryContext memory;
 static contexthash_hash *table;
-static dlist_head recency = DLIST_STATIC_INIT(recency); /* head: used last */
-static int	count;
+static Context *places;			/* taken or free, up to places_used */
+static int	places_used;
+static int	places_made;
+static int	first_free = -1;
+static int	hand;				/* of the clock: where room is looked for next */
+static int	count;				/* taken */
 static Context *last;			/* found by the last call */
 
 static void
@@ -117,11 +125,12 @@ free_context(Context *context)
 	hand_in_seals(context);
 	if (context->aead != NULL)
 		pge_aead_free(context->aead);
-	dlist_delete(&context->node);
 	contexthash_delete(table, context->dek_id);
 	if (last == context)
 		last = NULL;
-	pfree(context);
+	memset(context, 0, sizeof(Context));
+	context->next_free = first_free;
+	first_free = (int) (context - places);
 	if (--count == 0)
 		tell_holding(false);
 }
@@ -134,7 +143,7 @@ lookup(uint32 dek_id)
 	if (count == 0)
 		return NULL;
 	entry = contexthash_lookup(table, dek_id);
-	return entry ? entry->context : NULL;
+	return entry ? &places[entry->place] : NULL;
 }
 
 static pg_noinline bool
@@ -165,7 +174,7 @@ make_last(uint32 dek_id)
 
 	if (context == NULL)
 		return false;
-	dlist_move_head(&recency, &context->node);
+	context->chance = true;
 	last = context;
 	return true;
 }
@@ -181,27 +190,81 @@ pge_contexts_find(uint32 dek_id, const uint8 *check_value, uint32 flush)
 	return NULL;
 }
 
+/*
+ * The first that was not used since the hand went by.  Not the order of use,
+ * which would have to be written down at each change of key.
+ */
+static void
+evict(void)
+{
+	for (;;)
+	{
+		Context    *context;
+
+		if (hand >= places_used)
+			hand = 0;
+		context = &places[hand++];
+		if (context->dek_id == 0)
+			continue;
+		if (!context->chance)
+		{
+			free_context(context);
+			return;
+		}
+		context->chance = false;
+	}
+}
+
 static void
 make_room(void)
 {
 	while (count > 0 && count >= pge_context_cache)
-		free_context(dlist_tail_element(Context, node, &recency));
+		evict();
+}
+
+static void
+make_places(void)
+{
+	int			wanted = Max(16, 2 * places_made);
+
+	if (places == NULL)
+		places = MemoryContextAlloc(memory, wanted * sizeof(Context));
+	else
+		places = repalloc(places, wanted * sizeof(Context));
+	places_made = wanted;
+	last = NULL;				/* it has moved */
+}
+
+static int
+take_place(void)
+{
+	int			place = first_free;
+
+	if (place >= 0)
+		first_free = places[place].next_free;
+	else
+		place = places_used++;
+	return place;
 }
 
 /* An entry without a cipher yet: all that may throw comes before the key does. */
 static Context *
 insert(uint32 dek_id)
 {
-	Context    *context = MemoryContextAllocZero(memory, sizeof(Context));
+	Context    *context;
 	ContextEntry *entry;
 	bool		found;
 
-	context->dek_id = dek_id;
-	context->made_in = GetCurrentSubTransactionId();
+	if (first_free < 0 && places_used == places_made)
+		make_places();
 	entry = contexthash_insert(table, dek_id, &found);
 	Assert(!found);
-	entry->context = context;
-	dlist_push_head(&recency, &context->node);
+	entry->place = take_place();
+	context = &places[entry->place];
+	memset(context, 0, sizeof(Context));
+	context->dek_id = dek_id;
+	context->chance = true;
+	context->made_in = GetCurrentSubTransactionId();
 	last = context;
 	if (count++ == 0)
 		tell_holding(true);
@@ -245,20 +308,22 @@ pge_contexts_count_seal(void)
 void
 pge_contexts_free_all(void)
 {
-	while (count > 0)
-		free_context(dlist_head_element(Context, node, &recency));
+	for (int i = 0; count > 0; i++)
+	{
+		if (places[i].dek_id != 0)
+			free_context(&places[i]);
+	}
+	places_used = 0;
+	first_free = -1;
+	hand = 0;
 }
 
 void
 pge_contexts_free_since(SubTransactionId subid)
 {
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &recency)
+	for (int i = 0; i < places_used; i++)
 	{
-		Context    *context = dlist_container(Context, node, iter.cur);
-
-		if (context->made_in >= subid)
-			free_context(context);
+		if (places[i].dek_id != 0 && places[i].made_in >= subid)
+			free_context(&places[i]);
 	}
 }

@@ -4,7 +4,7 @@
  *
  * A context is made at first use of a DEK in a transaction and freed at every
  * kind of end of it, and at the abort of the subtransaction that made it.  At
- * most pg_envelope.context_cache are held; the one not used for longest goes.
+ * most pg_envelope.context_cache are held; then one goes that was not used of late.
  *
  * pge_contexts_find (R3) -> else pge_contexts_add -> use at once.  A PgeAead
  * that was given out is good until the next call of this module.

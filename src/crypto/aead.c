@@ -43,14 +43,16 @@ struct PgeAead
 {
 	PgeAlgorithm algorithm;
 	int			direction;		/* that "gcm" is keyed for, as EVP's "enc" */
-	PgeNoncePool *nonces;		/* of the thread that made this */
 	EVP_CIPHER_CTX *gcm;		/* made when first needed */
-	PgeSecret	dek;
-	uint8_t		k1[AES_BLOCK_LEN];	/* XAES: CMAC's first subkey */
+	PgeNoncePool *nonces;		/* of the thread that made this */
 	uint8_t		salt[PGE_XAES_SALT_LEN];	/* XAES: that "gcm" is keyed for */
 	uint8_t		seal_salt[PGE_XAES_SALT_LEN];	/* XAES: of the next seals */
-	bool		has_seal_salt;
 	uint32_t	salt_uses;		/* values sealed under it */
+	bool		has_seal_salt;
+
+	/* Above: what every value looks at, 64 bytes.  Below: for a new key. */
+	PgeSecret	dek;
+	uint8_t		k1[AES_BLOCK_LEN];	/* XAES: CMAC's first subkey */
 };
 
 /* "The tag is, or goes, here", and the end. */

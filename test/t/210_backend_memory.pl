@@ -89,4 +89,36 @@ is(holds($dek), 0, 'the flushing session wipes its own');
 $s->query(q{DO $$ BEGIN PERFORM envelope_encrypt('v', 'x'); RAISE 'caught'; EXCEPTION WHEN OTHERS THEN END $$});
 is(holds($dek), 0, 'an exception block leaves none');
 $s->query('COMMIT');
+
+# Room is made of what was not used since the hand went by, not of the newest.
+$s->query(q{SELECT envelope_create_key('e' || i, 'main') FROM generate_series(1, 5) i});
+my %evicted;
+for my $key (map { "e$_" } 1 .. 5)
+{
+	use_key($key);
+	($evicted{$key}) = PgEnvelope::KeyBytes::dek($node, $key);
+}
+sub held { return join ' ', grep { holds($evicted{$_}) } sort keys %evicted; }
+
+$s->query($_) for 'BEGIN', 'SET LOCAL pg_envelope.context_cache = 3';
+use_key("e$_") for 1 .. 3;
+is(held(), 'e1 e2 e3', 'three contexts have room');
+use_key('e4');
+is(held(), 'e2 e3 e4', 'the fourth has the place of the oldest, which is wiped');
+use_key('e2');
+use_key('e5');
+is(held(), 'e2 e4 e5', 'one that is in use stays before one that is not, and the newest stays');
+$s->query('SET LOCAL pg_envelope.context_cache = 1');
+use_key('e1');
+is(held(), 'e1', 'a smaller setting wipes the rest');
+$s->query('SET LOCAL pg_envelope.context_cache = 100');
+$s->query($_) for 'SAVEPOINT a';
+use_key("e$_") for 2 .. 5;
+is(held(), 'e1 e2 e3 e4 e5', 'places that were freed are taken again');
+$s->query('ROLLBACK TO a');
+is(held(), 'e1', 'a subtransaction takes its own along');
+use_key("e$_") for 2, 3;
+is(held(), 'e1 e2 e3', 'again');
+$s->query('COMMIT');
+is(held(), '', 'and the end takes all');
 done_testing();
