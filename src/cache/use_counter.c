@@ -5,7 +5,8 @@
  *
  * Open addressing without a lock: an entry is claimed by putting its key into
  * an empty word and never given back, so who has seen a key there may rely on
- * it.
+ * it.  There are twice as many entries as keys are counted: a key that is not
+ * there, one that finds no room included, comes to an empty one soon.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -26,11 +27,14 @@ typedef struct UseEntry
 	pg_atomic_uint32 warned;	/* level of the last warning; the keeper's */
 } UseEntry;
 
+#define ENTRIES		(2 * PGE_USES_MAX)
+
 typedef struct UseTable
 {
 	pg_atomic_uint32 loaded;	/* the file was read into this table */
+	pg_atomic_uint32 claimed;	/* entries, at most PGE_USES_MAX of them */
 	pg_atomic_uint64 untracked;
-	UseEntry	entries[PGE_USES_MAX];
+	UseEntry	entries[ENTRIES];
 } UseTable;
 
 static UseTable *table = NULL;
@@ -45,8 +49,9 @@ static void
 initialize(void)
 {
 	pg_atomic_init_u32(&table->loaded, 0);
+	pg_atomic_init_u32(&table->claimed, 0);
 	pg_atomic_init_u64(&table->untracked, 0);
-	for (int i = 0; i < PGE_USES_MAX; i++)
+	for (int i = 0; i < ENTRIES; i++)
 	{
 		pg_atomic_init_u64(&table->entries[i].key, 0);
 		pg_atomic_init_u64(&table->entries[i].uses, 0);
@@ -66,20 +71,47 @@ pge_use_counter_shmem_startup(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* NULL: the table is full. */
+/* Before an entry is claimed: at no moment are there more than the file holds. */
+static bool
+may_claim(void)
+{
+	uint32		claimed = pg_atomic_read_u32(&table->claimed);
+
+	while (claimed < PGE_USES_MAX)
+	{
+		if (pg_atomic_compare_exchange_u32(&table->claimed, &claimed, claimed + 1))
+			return true;
+	}
+	return false;
+}
+
+/* "*there" is what stands in the entry after it: the key, or that of who was faster. */
+static bool
+claim(UseEntry *entry, uint64 key, uint64 *there)
+{
+	if (!may_claim())
+		return false;
+	if (pg_atomic_compare_exchange_u64(&entry->key, there, key))
+		*there = key;
+	else
+		pg_atomic_fetch_sub_u32(&table->claimed, 1);
+	return true;
+}
+
+/* NULL: as many as can be counted are there, and this is none of them. */
 static UseEntry *
 find_or_claim(uint32 database, uint32 dek_id)
 {
 	uint64		key = ((uint64) database << 32) | dek_id;
 	uint32		start = murmurhash32(dek_id ^ database);
 
-	for (uint32 i = 0; i < PGE_USES_MAX; i++)
+	for (uint32 i = 0; i < ENTRIES; i++)
 	{
-		UseEntry   *entry = &table->entries[(start + i) % PGE_USES_MAX];
+		UseEntry   *entry = &table->entries[(start + i) % ENTRIES];
 		uint64		there = pg_atomic_read_u64(&entry->key);
 
-		if (there == 0 && pg_atomic_compare_exchange_u64(&entry->key, &there, key))
-			return entry;
+		if (there == 0 && !claim(entry, key, &there))
+			return NULL;
 		if (there == key)
 			return entry;
 	}
@@ -99,7 +131,7 @@ pge_use_counter_read(PgeUses *uses)
 {
 	int			count = 0;
 
-	for (int i = 0; i < PGE_USES_MAX; i++)
+	for (int i = 0; i < ENTRIES; i++)
 	{
 		UseEntry   *entry = &table->entries[i];
 		uint64		key = pg_atomic_read_u64(&entry->key);
@@ -119,7 +151,7 @@ pge_use_counter_summarize(PgeUseSummary *summary)
 {
 	memset(summary, 0, sizeof(*summary));
 	summary->untracked = pg_atomic_read_u64(&table->untracked);
-	for (int i = 0; i < PGE_USES_MAX; i++)
+	for (int i = 0; i < ENTRIES; i++)
 	{
 		uint64		uses = pg_atomic_read_u64(&table->entries[i].uses);
 
