@@ -25,8 +25,8 @@
 #include "cache/use_counter.h"
 
 /*
- * With many keys in turn every value finds its context in a cold cache line:
- * what a value looks at comes first and fits into one, but for the check value.
+ * With many keys in turn every value finds its context in cold cache lines:
+ * what a value looks at comes first and stands close together.
  */
 typedef struct Context
 {

@@ -204,7 +204,7 @@ inline transaction_life()
 	:: me == CREATOR && uncommitted != 0 ->										/* C3: ROLLBACK [TO] */
 		d_step { uncommitted = 0; memo_key = 0; drop_context() }
 #endif
-	:: ctx_dek != 0 -> d_step { drop_context() }								/* LRU, or the end of a transaction */
+	:: ctx_dek != 0 -> d_step { drop_context() }								/* eviction, or the end of a transaction */
 	:: true
 	fi
 }
