@@ -41,7 +41,8 @@ typedef struct DekCacheContent
 
 typedef struct DekCacheSlot
 {
-	pg_atomic_uint64 touched_ms;	/* last use known: clock eviction, idle expiry */
+	pg_atomic_uint64 touched_ms;	/* last use known: clock eviction, idle
+									 * expiry */
 	DekCacheContent content;
 } DekCacheSlot;
 
