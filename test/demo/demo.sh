@@ -72,7 +72,7 @@ clean_up() {			# leaves the cluster running only after a whole run
 start_cluster() {
 	mkdir -p "$dir/root" "$dir/run" "$dir/export"
 	chmod 711 "$dir"; chmod 700 "$dir/run" "$dir/export"
-	"$top/test/tools/private_server.sh" "$dir/root" >>"$log" 2>&1
+	"$top/test/tools/private_server.sh" "$dir/root" "${PG_CONFIG:-pg_config}" >>"$log" 2>&1
 	# The server's user owns the folder: its keyring lies beside the data directory.
 	if [ "$(id -u)" = 0 ]; then chown "$(pge_server_user)" "$dir" "$dir/run" "$dir/export"; fi
 	pge_as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 >>"$log" 2>&1
