@@ -189,7 +189,11 @@ ok($node->poll_query_until('postgres', q{SELECT value = '1' FROM envelope_status
 is($node->agent_pid, $agent, 'the agent is the same');
 cmp_ok($after->{FDSize}, '<=', $before->{FDSize}, 'its table of descriptors has not grown');
 cmp_ok($after->{Threads}, '<=', 16 + 4, 'its threads are those that it may have');
-cmp_ok($after->{RssAnon}, '<', $before->{RssAnon} + 3072, 'its memory is flat');
+SKIP:
+{
+	skip 'hardened-asan: the sanitizer keeps what is freed for a while', 1 if PgEnvelope::Cluster::hardened_run() eq 'asan';
+	cmp_ok($after->{RssAnon}, '<', $before->{RssAnon} + 3072, 'its memory is flat');
+}
 is(told('context_holders'), '0', 'no session says that it holds a key');
 
 # The sessions that lived through it.

@@ -233,7 +233,8 @@ for my $format (sort keys %dump)
 #
 SKIP:
 {
-	skip 'gdb is missing (its gcore makes the core files)', 7 unless PgEnvelope::CoreFile::available();
+	my $missing = PgEnvelope::CoreFile::missing();
+	skip $missing, 7 if defined $missing;
 	$other->query("SELECT set_config('control.forms', convert_from('\\x" . unpack('H*', $all_forms) . "', 'UTF8'), false)");
 	for my $pid ($node->postmaster_pid, $other->pid)
 	{

@@ -9,8 +9,16 @@ use warnings FATAL => 'all';
 
 use IPC::Run;
 
-# False if gdb is missing.
-sub available { return defined program(); }
+use PgEnvelope::Cluster;
+
+# Why there can be no core files; undef if there can.
+sub missing
+{
+	return 'hardened-asan: with the sanitizer\'s tables a core file is terabytes long'
+	  if PgEnvelope::Cluster::hardened_run() eq 'asan';
+	return 'gdb is missing (its gcore makes the core files)' unless defined program();
+	return;
+}
 
 sub program
 {

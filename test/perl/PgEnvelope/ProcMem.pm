@@ -11,7 +11,7 @@ use Carp;
 my $chunk = 4 * 1024 * 1024;
 # What is larger is the address sanitizer's (test/hardened): it says of each byte of the
 # process whether it may be used, holds none of them, and would take hours to read.
-my $shadow = 2**40;
+my $shadow = 2**34;
 
 # 1 or 0; undef, with $!, if the kernel refuses us that process.  Mappings that
 # cannot be read (secret memory, [vvar]) count as holding nothing.
