@@ -63,7 +63,7 @@ parts() {
 		bin/pg_rewind bin/pgbench bin/scripts pl/plpgsql makefiles test/regress test/isolation test/perl; do
 		echo "src/$part"
 	done
-	echo contrib/pgcrypto contrib/pg_stat_statements contrib/auto_explain contrib/pageinspect
+	echo contrib/pg_stat_statements contrib/auto_explain contrib/dblink
 }
 
 # Whatever the patches make of it, nothing is installed beside our directory.

@@ -21,6 +21,8 @@ export PGE_HARDENED_DIR=${PGE_HARDENED_DIR:-/var/tmp/pg_envelope-hardened}
 [ $# -gt 0 ] || set -- asan discard-caches valgrind
 test/tools/packages.sh test hardened
 
+# Such servers are slow, and each test that waits is right to wait for them.
+export PG_TEST_TIMEOUT_DEFAULT=${PG_TEST_TIMEOUT_DEFAULT:-300} PGCTLTIMEOUT=${PGCTLTIMEOUT:-600}
 in_backend=test/hardened/in_backend.sh
 flags='-fsanitize=address,undefined -fno-sanitize-recover=all'
 
@@ -61,7 +63,6 @@ run_valgrind() {
 	reports_in valgrind
 	export PG_CONFIG PGE_SUITES="build reports ${PGE_HARDENED_SUITES:-regress}"
 	export PGE_VALGRIND=$PGE_HARDENED_DIR/src/src/tools/valgrind.supp
-	export PGCTLTIMEOUT=600
 	export PGE_PLANTED="$in_backend uninitialised VALGRINDERROR-BEGIN"
 	test/run.sh
 }
@@ -91,6 +92,7 @@ for run in "$@"; do
 	esac
 	echo "== $run"
 	from=$SECONDS commit=$(tested_commit)
+	export PGE_HARDENED_RUN=$run
 	("run_$run") 2>&1 | tee "$log" || status=1
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1 || true)
 	record "$run" "$commit" "${line:-did not finish}, $(((SECONDS - from + 59) / 60)) min${PGE_HARDENED_SUITES:+, only: $PGE_HARDENED_SUITES}"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts a script in place of a private server's program, which runs it under
-# valgrind when it is to be a server.
+# valgrind when it is to be a server.  Its reports go to the directory $PGE_REPORTS.
 # usage: wrap_postgres.sh BINDIR SUPPRESSIONS
 #
 # SPDX-License-Identifier: PostgreSQL
@@ -12,7 +12,7 @@ cat >"$bindir/postgres" <<EOF
 case \${1:-} in
 -D) exec valgrind --quiet --leak-check=no --num-callers=30 --suppressions='$suppressions' \\
 	--error-markers=VALGRINDERROR-BEGIN,VALGRINDERROR-END \\
-	--log-file="\$PGE_REPORTS/server-%p" '$bindir/postgres.real' "\$@" ;;
+	--log-file="$PGE_REPORTS/server-%p" '$bindir/postgres.real' "\$@" ;;
 *) exec '$bindir/postgres.real' "\$@" ;;
 esac
 EOF
