@@ -87,8 +87,10 @@ static const char usage_text[] =
 "  list                 name every KEK and version (never key bytes)\n"
 "  create [--test]      make an empty keyring; never over another file.\n"
 "                       --test marks it as one that tests may fill and lose\n"
-"  check [KEK]...       verify directory, file, passphrase and every entry, and\n"
-"                       that each KEK is there, named as envelope.kek's uri does\n"
+"  check [KEK[:VERSION]]...\n"
+"                       verify directory, file, passphrase and every entry, and\n"
+"                       that each KEK is there, or that version of it; a KEK is\n"
+"                       named as envelope.kek's uri does\n"
 "  backup FILE          copy the verified keyring to FILE, which must not exist\n"
 "  restore FILE [--force]\n"
 "                       put a backup in place; refused while the keyring holds\n"
@@ -117,7 +119,8 @@ static int	fail(const char *what, PgeStatus status, const char *detail);
 static void warn_if_plain(const Keyring *keyring, const char *path);
 static void print_entry(const KeyringEntry *entry);
 static unsigned count_keks(const Keyring *keyring);
-static bool has_kek(const Keyring *keyring, const char *uri);
+static bool has_kek(const Keyring *keyring, const char *operand);
+static bool parse_kek(const char *operand, uint8_t uuid[PGE_UUID_LEN], uint32_t *version);
 static PgeStatus apply_test_flag(Keyring *keyring, void *arg, char *detail);
 static PgeStatus apply_restore(Keyring *keyring, void *arg, char *detail);
 static PgeStatus apply_passphrase(Keyring *keyring, void *arg, char *detail);
@@ -344,19 +347,58 @@ check_keyring(const Options *options, KeyringStore *store)
 	return missing == 0 ? COMMAND_OK : COMMAND_FAILED;
 }
 
-/* A copy from before a KEK was made is whole, and useless for what that KEK wrapped. */
+/*
+ * A copy from before a KEK was made, or a version of it, is whole, and useless for
+ * what that wrapped.
+ */
 static bool
-has_kek(const Keyring *keyring, const char *uri)
+has_kek(const Keyring *keyring, const char *operand)
 {
 	uint8_t		uuid[PGE_UUID_LEN];
+	char		uri[KEYRING_URI_LEN + 1];
+	uint32_t	version;
+	const KeyringEntry *newest;
 
-	if (pge_keyring_parse_uri(pge_bytes(uri, strlen(uri)), uuid) != PGE_OK)
-		fprintf(stderr, "pg_envelope_agent: \"%s\" is no KEK of a local keyring: \"local:\" and a UUID in lower case\n", uri);
-	else if (pge_keyring_newest(keyring, uuid) == NULL)
+	if (!parse_kek(operand, uuid, &version))
+	{
+		fprintf(stderr, "pg_envelope_agent: \"%s\" is no KEK of a local keyring: \"local:\" and a UUID in lower case, with \":\" and a version behind it or not\n", operand);
+		return false;
+	}
+	pge_keyring_uri(uuid, uri);
+	newest = pge_keyring_newest(keyring, uuid);
+	if (newest == NULL)
+	{
 		fprintf(stderr, "pg_envelope_agent: KEK \"%s\" is not in the keyring: put a copy that holds it in place with \"pg_envelope_agent keyring restore\"\n", uri);
-	else
+		return false;
+	}
+	printf("%s newest version: %" PRIu32 "\n", uri, newest->version);
+	if (version == 0 || pge_keyring_find(keyring, uuid, version) != NULL)
 		return true;
+	fprintf(stderr, "pg_envelope_agent: version %" PRIu32 " of KEK \"%s\" is not in the keyring: put a copy that holds it in place with \"pg_envelope_agent keyring restore\"\n", version, uri);
 	return false;
+}
+
+/* Version 0: none was asked for. */
+static bool
+parse_kek(const char *operand, uint8_t uuid[PGE_UUID_LEN], uint32_t *version)
+{
+	size_t		len = strlen(operand);
+	size_t		uri_len = len < KEYRING_URI_LEN ? len : KEYRING_URI_LEN;
+	const char *digits = operand + uri_len;
+	unsigned long long number;
+
+	*version = 0;
+	if (pge_keyring_parse_uri(pge_bytes(operand, uri_len), uuid) != PGE_OK)
+		return false;
+	if (*digits == '\0')
+		return true;
+	if (*digits++ != ':' || strlen(digits) > 10 || strspn(digits, "0123456789") != strlen(digits))
+		return false;
+	number = strtoull(digits, NULL, 10);
+	if (number == 0 || number > UINT32_MAX)
+		return false;
+	*version = (uint32_t) number;
+	return true;
 }
 
 static unsigned
