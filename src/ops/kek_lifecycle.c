@@ -13,6 +13,7 @@
 #include "crypto/aead.h"
 #include "crypto/random.h"
 #include "format/binding.h"
+#include "keyring/kek_versions.h"
 #include "keyring/key_name.h"
 #include "keyring/writes.h"
 #include "ops/kek_lifecycle.h"
@@ -20,10 +21,11 @@
 static char *create_in_local_keyring(const char *name);
 static void require_keyring(const char *what);
 static char *prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN]);
-static void describe(const char *what, const char *uri);
+static char *describe(const char *what, const char *uri);
 static void prove_wrap(const char *what, const char *uri,
 					   const uint8 keyring[PGE_UUID_LEN]);
 static void draw_uuid(uint8 uuid[PGE_UUID_LEN]);
+static void refuse_older_copy(const char *what, const char *uri);
 static void kek_exists(const char *name) pg_attribute_noreturn();
 static void no_such_kek(const char *name) pg_attribute_noreturn();
 
@@ -118,12 +120,14 @@ prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN])
 	return pstrdup(uri);
 }
 
-static void
+/* Its newest version, palloc'd; NULL: the answer lacks it. */
+static char *
 describe(const char *what, const char *uri)
 {
 	PgeFrame	request = {0};
 	PgeFrame	answer = {0};
 	PgeStatus	status;
+	char	   *version;
 
 	request.type = PGE_FRAME_DESCRIBE_KEK;
 	request.nuris = 1;
@@ -131,7 +135,9 @@ describe(const char *what, const char *uri)
 	status = pge_client_call(&request, &answer);
 	if (status != PGE_OK)
 		pge_report_error(status, what, answer.detail);
+	version = answer.nkek_versions == 1 ? pge_report_text(answer.kek_version[0]) : NULL;
 	pge_client_done();
+	return version;
 }
 
 /* The agent wraps a key that nobody will use, and unwraps it again. */
@@ -196,22 +202,51 @@ pge_rotate_kek(const char *name)
 	PgeFrame	answer = {0};
 	KeyringKek	kek;
 	PgeStatus	status;
+	char	   *what = psprintf("could not rotate KEK \"%s\"", name);
 	char	   *version;
 
 	pge_write_allowed("envelope_rotate_kek()");
 	pge_kek_for_wrapping(name, &kek);
+	if (strncmp(kek.uri, "local:", 6) == 0)
+		refuse_older_copy(what, kek.uri);
 	request.type = PGE_FRAME_ROTATE_KEK;
 	request.nuris = 1;
 	request.uri[0] = pge_bytes(kek.uri, strlen(kek.uri));
 	status = pge_client_call(&request, &answer);
 	if (status != PGE_OK)
-		pge_report_error(status, psprintf("could not rotate KEK \"%s\"", name), answer.detail);
+		pge_report_error(status, what, answer.detail);
 	if (answer.nkek_versions != 1)
-		pge_report_bad_answer(psprintf("could not rotate KEK \"%s\"", name),
-							  "the new version, which may have been made all the same");
+		pge_report_bad_answer(what, "the new version, which may have been made all the same");
 	version = pge_report_text(answer.kek_version[0]);
 	pge_client_done();
 	return version;
+}
+
+/*
+ * An agent that never saw the newer file would give the number of a version
+ * again: what the first key of that number wrapped would look damaged, and no file
+ * could hold both.  Only the tables know.
+ */
+static void
+refuse_older_copy(const char *what, const char *uri)
+{
+	uint32		last = pge_keyring_last_kek_version(uri);
+	char	   *newest;
+	uint32		number;
+
+	if (last == 0)
+		return;
+	newest = describe(what, uri);
+	number = newest == NULL ? 0 : pge_kek_version_number(newest);
+	if (number == 0)
+		pge_report_bad_answer(what, "the KEK's newest version");
+	if (number < last)
+		ereport(ERROR,
+				(errcode(PGE_ERRCODE_KEK_NOT_FOUND),
+				 errmsg("%s", what),
+				 errdetail("Version %u of KEK \"%s\" has wrapped data keys of this database, and the newest one in the keyring is version %u: the keyring file is an older copy.",
+						   last, uri, number),
+				 errhint("Put the newest copy back (pg_envelope_agent keyring restore). If there is none, make another KEK with envelope_create_kek.")));
 }
 
 void

@@ -123,6 +123,13 @@ $node->fails_with(q{SELECT envelope_create_kek('main')}, 'KE006', 'a KEK with an
 connection_mode('');
 $node->fails_with(q{SELECT envelope_rotate_kek('lied')}, 'KE006', 'a rotation without a version');
 $node->fails_with(q{SELECT * FROM rewrap_all('lied', 'lied')}, 'KE006', 'a KEK that has no version');
+$node->safe_psql('postgres', q{INSERT INTO envelope.wrapping (dek_id, seq, kek, kek_version, superseded) VALUES (1, 1, 'lied', '1', now())});
+forget();
+$node->fails_with(q{SELECT envelope_rotate_kek('lied')}, 'KE006', 'nor is one rotated that has wrapped and has no version');
+is_deeply([ all_seen() =~ /^request (\d+)$/mg ], [21], 'which is only asked about');
+$node->safe_psql('postgres', q{INSERT INTO envelope.wrapping (dek_id, seq, kek, kek_version, superseded) VALUES (1, 2, 'lied', '4294967296', now())});
+my $odd = $node->fails_with(q{SELECT envelope_rotate_kek('lied')}, 'KE013', 'nor where a row has a version that is none');
+like($odd, qr/column "kek_version" of table "envelope\.wrapping" is damaged/, 'which is named');
 
 connection_mode('wrong secret');
 forget();

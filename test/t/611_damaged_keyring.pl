@@ -151,6 +151,49 @@ is($admin->query(q{SELECT envelope_decrypt(sealed, 'l') FROM u}), 'later value',
 command_ok([ @check, @keks ], 'and keyring check finds every KEK');
 
 #
+# A copy that is older than a version of a KEK.  An agent that never saw that version
+# must not give its number again: no file could hold both keys.
+#
+$older = slurp($file);
+my $main = $keks[0];
+$admin->query(q{SELECT envelope_create_kek('another name', uri) FROM envelope.kek WHERE name = 'main'});
+my $number = $admin->query(q{SELECT envelope_rotate_kek('main')});
+$admin->query($_) for q{SELECT envelope_create_key('n', 'main')}, q{CREATE TABLE v AS SELECT envelope_encrypt('under the new version', 'n') AS sealed};
+$newer = slurp($file);
+older_copy_and_agent();
+my $wrapped_by = qr/Version $number of KEK "\Q$main\E"/;
+no_rotation($_) for 'main', 'another name';
+my (undef, $lost) = $admin->try(q{SELECT envelope_decrypt(sealed, 'n') FROM v});
+like($lost, qr/KE012: .*^DETAIL:  .*$wrapped_by is not in the keyring\.$/ms, 'so that what is missing is still named, and nothing called damaged');
+is($admin->query(q{SELECT envelope_create_key('o', 'main')}), '1', 'a key is made all the same: its KEK version is in every copy');
+$admin->query(q{CREATE TABLE w AS SELECT envelope_encrypt('under the old version', 'o') AS sealed});
+is($admin->query(q{SELECT string_agg(DISTINCT outcome, ' ' ORDER BY outcome) FROM rewrap_all('main', 'main')}), 'already failed', 'and a rewrap onto the newest version loses nothing');
+
+# As README says it.
+my ($readme) = slurp("$FindBin::RealBin/../../README.md") =~ /^(needed=.*? --keyring COPY \$needed)$/ms or die 'README has no such lines';
+my ($agent) = $node->agent_command;
+$readme =~ s/^pg_envelope_agent /'$agent' /m && $readme =~ s/COPY/'$file' --passphrase-command '$say'/ or die $readme;
+local @ENV{qw(PGHOST PGPORT PGDATABASE)} = ($node->host, $node->port, 'postgres');
+command_ok([ @check, $main ], 'keyring check alone does not know which versions are needed');
+command_fails_like([ 'sh', '-c', $readme ], qr/version $number of KEK "\Q$main\E" is not in the keyring/, 'what README has you run shows what a copy lacks');
+put($newer);
+command_like([ 'sh', '-c', $readme ], qr/^\Q$main\E newest version: $number\n.*^ok\n/ms, 'and that the newer one lacks nothing');
+{
+	local $ENV{PGDATABASE} = 'template1';
+	command_fails_like([ 'sh', '-c', $readme ], qr/relation "envelope.kek" does not exist/, 'where it cannot ask it is no ok');
+}
+opens_all();
+
+# What is superseded is still in backups.
+$admin->query(q{SELECT * FROM rewrap_all('main', 'later')});
+older_copy_and_agent();
+$admin->query(q{SELECT envelope_enable_kek('main')});
+no_rotation('main');
+put($newer);
+is($admin->query(q{SELECT envelope_rotate_kek('main')}), $number + 1, 'with the newest copy it is rotated');
+opens_all();
+
+#
 # Another user's file: we cannot give ours away, so it is one of root's.
 #
 $admin->close;
@@ -239,6 +282,37 @@ sub cold
 sub ready
 {
 	wait_until(sub { $admin->query(q{SELECT value FROM envelope_status() WHERE name = 'agent_state'}) eq 'ready' }, 'the agent');
+	return;
+}
+
+sub older_copy_and_agent
+{
+	put($older);
+	$node->kill_agent;
+	kill('HUP', $node->keeper_pid);
+	ready();
+	$admin->query('SELECT envelope_cache_flush()');
+	return;
+}
+
+sub no_rotation
+{
+	my ($kek) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my (undef, $err) = $admin->try("SELECT envelope_rotate_kek('$kek')");
+	like($err, qr/KE012: could not rotate KEK "$kek"$/m, "KEK \"$kek\" is not rotated in an older copy");
+	like($err, qr/^DETAIL:  $wrapped_by has wrapped .* the newest one in the keyring is version \d+: the keyring file is an older copy\.$/m, 'the detail says what is missing');
+	like($err, qr/^HINT:  Put the newest copy back \(pg_envelope_agent keyring restore\)/m, 'the hint what to do');
+	ok(slurp($file) eq $older, 'and the file is as it was');
+	return;
+}
+
+sub opens_all
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$admin->query('SELECT envelope_cache_flush()');
+	is($admin->query(q{SELECT envelope_decrypt(t.sealed, 'k'), envelope_decrypt(u.sealed, 'l'), envelope_decrypt(v.sealed, 'n'), envelope_decrypt(w.sealed, 'o') FROM t, u, v, w}),
+		'value|later value|under the new version|under the old version', 'and with it all opens');
 	return;
 }
 
