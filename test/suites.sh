@@ -14,6 +14,7 @@
 # For test/hardened/run.sh, which also sets TEST_CFLAGS and the like for the builds:
 #	PGE_SUITES="NAME …"			these alone
 #	PGE_CLUSTER_SETTINGS="setting=value …"	of the clusters of regress and isolation
+#	PGE_REGRESS_WITHOUT="NAME …"	tests of regress that are left out
 #	PGE_PLANTED="PROGRAM ARGUMENT …"	which starts regress (in_backend.sh)
 #	PGE_VALGRIND=FILE			the server runs under valgrind with these suppressions
 # What it owes us: status 0 or not, a closing line "N passed, N failed" (else it
@@ -129,10 +130,14 @@ regress_counts() {
 
 # regress NAME BINDIR: the tests of sql/, behind the planted faults if there are any.
 regress() {
-	local name=$1 bindir=$2 status=0 tests
+	local name=$1 bindir=$2 status=0 tests without
 	# There is more than this if the sanitizers' options name a log.
 	export PGE_REPORTS="${PGE_REPORTS:-} $work/$name/data/server.log"
 	tests=$(cd sql && ls -- *.sql | sed 's/\.sql$//' | sort)
+	for without in ${PGE_REGRESS_WITHOUT:-}; do
+		tests=$(grep -vx "$without" <<<"$tests")
+		echo "SKIP: hardened-$PGE_HARDENED_RUN: $without takes too long there"
+	done
 	# shellcheck disable=SC2086 # names
 	on_cluster "$name" "$bindir" ${PGE_PLANTED:-} "$PG_REGRESS" --inputdir=. --outputdir="$work/$name" \
 		--bindir="$bindir" --dbname=contrib_regression --load-extension=pg_envelope $tests |
