@@ -30,7 +30,8 @@
 #define DATABASE	5
 
 /* what use_counter.c takes from the server */
-LWLockPadded *MainLWLockArray;
+static LWLockPadded named_locks[NUM_INDIVIDUAL_LWLOCKS];
+LWLockPadded *MainLWLockArray = named_locks;
 
 bool
 LWLockAcquire(LWLock *lock, LWLockMode mode)
