@@ -7,9 +7,10 @@
 #				little without it: also the server for debug_discard_caches
 #
 # All happens below $PGE_HARDENED_DIR (default /var/tmp/pg_envelope-hardened); what
-# is there is used again.  The source comes by apt with a list of sources of our
-# own, so nothing of the system's configuration changes, and must be this one:
-# Debian's archive keeps its last point release, so a new one needs new sums here.
+# is there is used again.  The source comes by apt, from the mirrors that the
+# system's packages come from but with a list of sources of our own, so nothing of
+# its configuration changes, and must be this one: Debian's archive keeps its last
+# point release, so a new one needs new sums here.
 #
 # Root does not build: Debian's patches make a server whose library directory has
 # no "postgres" in its path install its libraries into /usr/lib/postgresql, over
@@ -41,16 +42,24 @@ esac
 # The compiler's own probes would be taken for leaks.
 export ASAN_OPTIONS=detect_leaks=0
 
+# sources LABEL SUITE: the line for that suite, where this system has the archive.
+sources() {
+	apt-get indextargets --format 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(REPO_URI)' \
+		'Origin: Debian' "Label: $1" | sort -u | sed -n "1s/\$/ $2 main/p"
+}
+
 fetch() {
-	local apt=$dir/apt list
+	local apt=$dir/apt
 	echo "$sums" | (cd "$dir" && sha256sum --check --status 2>/dev/null) && return
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/parts"
-	for list in 'debian bookworm' 'debian-security bookworm-security'; do
-		echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/$list main"
-	done >"$apt/sources.list"
+	{ sources Debian bookworm; sources Debian-Security bookworm-security; } >"$apt/sources.list"
+	if [ ! -s "$apt/sources.list" ]; then
+		echo "build_server.sh: apt knows no mirror of Debian: is there one in its sources, and has apt-get update run?" >&2
+		return 1
+	fi
 	apt=(apt-get -qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o "Dir::Etc::sourceparts=$apt/parts"
 		-o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o "APT::Sandbox::User=$(id -un)")
-	"${apt[@]}" update
+	"${apt[@]}" update || return
 	(cd "$dir" && "${apt[@]}" source --download-only "postgresql-15=$version" && echo "$sums" | sha256sum --check --quiet)
 }
 
@@ -95,7 +104,7 @@ mkdir -p "$dir"
 log=$dir/build-$kind.log
 if [ ! -e "$dir/$kind.done" ]; then
 	echo "Building the server \"$kind\" from postgresql-15 $version; the log is $log" >&2
-	fetch >"$log" 2>&1
+	fetch >"$log" 2>&1 || { tail -n 20 "$log" >&2; exit 1; }
 	[ -d "$dir/src" ] || dpkg-source --no-check -x "$dir/postgresql-15_$version.dsc" "$dir/src" >>"$log" 2>&1
 	(build) >>"$log" 2>&1 || { tail -n 20 "$log" >&2; exit 1; }
 	touch "$dir/$kind.done"

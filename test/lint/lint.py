@@ -433,7 +433,9 @@ def version(tree):
 MACHINE = re.compile("|".join((
     r"(?<![\w.$}/])/" r"work/", r"\.\./" r"shared/", r"(?<![\w.$}])/home" r"/[a-z]\w*",
     r"pkg\." r"dev\b", r"artifact" r"ory", r"(?<![\w.])(?:10\.\d+|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d+){1,2}(?![\w.])",
-    r"registry\." r"npmjs", r"proxy\.golang\." r"org", r"\bindex-" r"url\b")))
+    r"\bindex-" r"url\b", r"registry\." r"npmjs", r"proxy\.golang\." r"org", r"\bpypi\." r"org", r"pythonhosted\." r"org",
+    r"\b(?:static|index)\.crates\." r"io", r"\bmaven\." r"(?:org|apache)", r"\b(?:apt|ftp|download)\.postgresql\." r"org",
+    r"\b(?:deb|security|archive|snapshot|ftp(?:\.\w+)?)\.debian\." r"org", r"\b(?:archive|security)\.ubuntu\." r"com")))
 
 
 @rule("machine", "what names one machine or one registry works nowhere else")
