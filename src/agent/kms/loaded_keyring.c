@@ -1,0 +1,415 @@
+/*-------------------------------------------------------------------------
+ *
+ * loaded_keyring.c
+ *	  The local keyring in the agent's memory, which follows its file.
+ *
+ * The file's stamp is looked at before each call, and a changed file is read.
+ *
+ * Locks, outermost first: "disk" while the store is used (seconds, if there is
+ * a passphrase command), "memory" while the keyring is looked at or exchanged.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/kms/key_memory.h"
+#include "agent/kms/keyring_store.h"
+#include "agent/kms/loaded_keyring.h"
+#include "crypto/random.h"
+
+#define LOCK_WAIT_MS	2000
+#define STEP_MS			10
+#define RETRY_MS		30000	/* well above what a passphrase command may
+								 * take */
+#define NAMED_MAX		2		/* missing versions that are named; a detail
+								 * has its bounds */
+
+struct LoadedKeyring
+{
+	KeyringStore *store;		/* NULL: no keyring file is set */
+	atomic_bool has_command;
+	pthread_mutex_t disk;
+	pthread_mutex_t memory;
+
+	/* under "memory" */
+	bool		filled;			/* from a file, some time */
+	Keyring		keyring;
+	KeyringStamp stamp;
+	KeyringStamp tried;			/* the file that was last begun to be read, */
+	int64_t		retry_ms;		/* which unwraps leave alone until then
+								 * (monotonic) */
+	uint32_t	gone;			/* highest version, of any KEK, that a file
+								 * has lost */
+};
+
+/* What a change adds to the keyring. */
+typedef struct NewVersion
+{
+	LoadedKeyring *loaded;
+	const uint8_t *uuid;
+	bool		new_kek;
+	uint32_t	version;		/* set by the change */
+} NewVersion;
+
+static PgeStatus try_command(LoadedKeyring *loaded, const char *command);
+static bool is_current(LoadedKeyring *loaded, const KeyringStamp *stamp);
+static int64_t now_ms(void);
+static void exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result);
+static uint32_t name_missing(const Keyring *old, const Keyring *new, char *detail);
+static PgeStatus apply_new_version(Keyring *keyring, void *arg, char *detail);
+static uint32_t last_given(LoadedKeyring *loaded, const uint8_t *uuid, uint32_t in_file);
+static bool lock_disk(LoadedKeyring *loaded, const atomic_bool *cancelled);
+
+PgeStatus
+pge_loaded_keyring_new(const char *path, const char *command, LoadedKeyring **loaded)
+{
+	LoadedKeyring *made = pge_key_calloc(1, sizeof(LoadedKeyring));
+	char		detail[KMS_DETAIL_LEN];
+	PgeStatus	status = PGE_OK;
+
+	*loaded = NULL;
+	if (made == NULL)
+		return PGE_OUT_OF_MEMORY;
+	if (path != NULL && path[0] != '\0')
+		status = pge_keyring_store_new(path, command, &made->store, detail);
+	if (status != PGE_OK)
+	{
+		free(made);
+		return status;
+	}
+	pthread_mutex_init(&made->disk, NULL);
+	pthread_mutex_init(&made->memory, NULL);
+	if (made->store != NULL)
+		atomic_store(&made->has_command, pge_keyring_store_has_command(made->store));
+	pge_keyring_init(&made->keyring);
+	*loaded = made;
+	return PGE_OK;
+}
+
+void
+pge_loaded_keyring_free(LoadedKeyring *loaded)
+{
+	if (loaded == NULL)
+		return;
+	pge_keyring_wipe(&loaded->keyring);
+	pge_keyring_store_free(loaded->store);
+	pthread_mutex_destroy(&loaded->disk);
+	pthread_mutex_destroy(&loaded->memory);
+	free(loaded);
+}
+
+const char *
+pge_loaded_keyring_path(const LoadedKeyring *loaded)
+{
+	return loaded->store == NULL ? "" : pge_keyring_store_path(loaded->store);
+}
+
+bool
+pge_loaded_keyring_has_command(const LoadedKeyring *loaded)
+{
+	return atomic_load(&loaded->has_command);
+}
+
+PgeStatus
+pge_loaded_keyring_set_command(LoadedKeyring *loaded, const char *command)
+{
+	PgeStatus	status;
+
+	if (loaded->store == NULL)
+		return PGE_OK;
+	status = try_command(loaded, command);
+	if (status != PGE_OK)
+		return status;
+	pthread_mutex_lock(&loaded->disk);
+	status = pge_keyring_store_set_command(loaded->store, command);
+	atomic_store(&loaded->has_command, pge_keyring_store_has_command(loaded->store));
+	pthread_mutex_unlock(&loaded->disk);
+	pthread_mutex_lock(&loaded->memory);
+	loaded->retry_ms = 0;		/* what the old command could not open */
+	pthread_mutex_unlock(&loaded->memory);
+	return status;
+}
+
+/*
+ * A new command that does not open the file as it is shall not replace one that
+ * may.  Without "disk", since it takes its time.
+ */
+static PgeStatus
+try_command(LoadedKeyring *loaded, const char *command)
+{
+	char		detail[KMS_DETAIL_LEN];
+	KeyringStore *trial;
+	Keyring		keyring;
+	PgeStatus	status;
+	bool		same;
+
+	pthread_mutex_lock(&loaded->disk);
+	same = pge_keyring_store_same_command(loaded->store, command);
+	pthread_mutex_unlock(&loaded->disk);
+	if (same)
+		return PGE_OK;
+	status = pge_keyring_store_new(pge_keyring_store_path(loaded->store),
+								   command, &trial, detail);
+	if (status != PGE_OK)
+		return status;
+	status = pge_keyring_store_load(trial, NULL, &keyring, NULL, detail);
+	pge_keyring_wipe(&keyring);
+	pge_keyring_store_free(trial);
+	/* a file that is missing or damaged says nothing about the command */
+	return status == PGE_UNAUTHENTICATED ? status : PGE_OK;
+}
+
+PgeStatus
+pge_loaded_keyring_refresh(LoadedKeyring *loaded, const KmsCall *call, KmsResult *result)
+{
+	Keyring		keyring;
+	KeyringStamp stamp;
+	PgeStatus	status = pge_keyring_store_stamp(loaded->store, &stamp, result->detail);
+
+	if (status != PGE_OK || is_current(loaded, &stamp))
+		return status;
+	if (!lock_disk(loaded, call->cancelled))
+		return PGE_UNAVAILABLE;
+	/* another thread may have read it while we waited */
+	status = pge_keyring_store_stamp(loaded->store, &stamp, result->detail);
+	if (status == PGE_OK && !is_current(loaded, &stamp))
+	{
+		pthread_mutex_lock(&loaded->memory);
+		loaded->tried = stamp;
+		loaded->retry_ms = now_ms() + RETRY_MS;
+		pthread_mutex_unlock(&loaded->memory);
+		status = pge_keyring_store_load(loaded->store, call->cancelled, &keyring, &stamp, result->detail);
+		if (status == PGE_OK)
+			exchange(loaded, &keyring, &stamp, result);
+	}
+	pthread_mutex_unlock(&loaded->disk);
+	return status;
+}
+
+/*
+ * Reading the file can take as long as the passphrase command does.  While that
+ * goes on, or after it was in vain, who has his KEK in memory does not wait.
+ */
+PgeStatus
+pge_loaded_keyring_refresh_for_unwrap(LoadedKeyring *loaded, const KmsCall *call,
+									  const uint8_t uuid[PGE_UUID_LEN],
+									  uint32_t version, KmsResult *result)
+{
+	KeyringStamp stamp;
+	PgeStatus	status = pge_keyring_store_stamp(loaded->store, &stamp, result->detail);
+	bool		leave;
+
+	if (status != PGE_OK)
+		return status;
+	pthread_mutex_lock(&loaded->memory);
+	leave = now_ms() < loaded->retry_ms && pge_keyring_stamp_equal(&loaded->tried, &stamp) &&
+		pge_keyring_find(&loaded->keyring, uuid, version) != NULL;
+	pthread_mutex_unlock(&loaded->memory);
+	return leave ? PGE_OK : pge_loaded_keyring_refresh(loaded, call, result);
+}
+
+static bool
+is_current(LoadedKeyring *loaded, const KeyringStamp *stamp)
+{
+	bool		current;
+
+	pthread_mutex_lock(&loaded->memory);
+	current = loaded->filled && pge_keyring_stamp_equal(&loaded->stamp, stamp);
+	pthread_mutex_unlock(&loaded->memory);
+	return current;
+}
+
+static int64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Takes *keyring over.  Caller holds "disk". */
+static void
+exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result)
+{
+	Keyring		old;
+	uint32_t	gone;
+	bool		back;
+
+	pthread_mutex_lock(&loaded->memory);
+	old = loaded->keyring;
+	loaded->keyring = *keyring;
+	loaded->stamp = *stamp;
+	back = loaded->filled && keyring->header.serial < old.header.serial;
+	if (back)
+		pge_kms_detail_append(result->detail, "WARNING: keyring file \"%s\" has gone back from serial %" PRIu64 " to %" PRIu64 ": an older copy was put there, and KEKs made since are missing.",
+							  pge_keyring_store_path(loaded->store), old.header.serial, keyring->header.serial);
+	gone = name_missing(&old, keyring, result->detail);
+	if (gone > loaded->gone)
+		loaded->gone = gone;
+	result->alarm = result->alarm || back || gone > 0;
+	loaded->filled = true;
+	pthread_mutex_unlock(&loaded->memory);
+	pge_keyring_wipe(&old);
+	pge_secret_wipe(keyring, sizeof(*keyring));
+}
+
+/* What only a copy of the file from before can bring back; the highest version of it. */
+static uint32_t
+name_missing(const Keyring *old, const Keyring *new, char *detail)
+{
+	unsigned	missing = 0;
+	uint32_t	highest = 0;
+
+	for (uint32_t i = 0; i < old->header.count; i++)
+	{
+		const KeyringEntry *entry = &old->entries[i];
+		const KeyringEntry *kept = pge_keyring_find(new, entry->uuid, entry->version);
+		char		uri[KEYRING_URI_LEN + 1];
+
+		if (kept != NULL && pge_secret_equal(kept->key.bytes, entry->key.bytes, PGE_DEK_LEN))
+			continue;
+		if (entry->version > highest)
+			highest = entry->version;
+		pge_keyring_uri(entry->uuid, uri);
+		if (++missing <= NAMED_MAX)
+			pge_kms_detail_append(detail, "Missing since the file changed: version %" PRIu32 " of KEK \"%s\".", entry->version, uri);
+	}
+	if (missing > NAMED_MAX)
+		pge_kms_detail_append(detail, "%u more are missing.", missing - NAMED_MAX);
+	return highest;
+}
+
+bool
+pge_loaded_keyring_look_up(LoadedKeyring *loaded, const uint8_t uuid[PGE_UUID_LEN],
+						   uint32_t version, KeyringEntry *entry)
+{
+	const KeyringEntry *found;
+
+	pthread_mutex_lock(&loaded->memory);
+	found = version == 0 ? pge_keyring_newest(&loaded->keyring, uuid)
+		: pge_keyring_find(&loaded->keyring, uuid, version);
+	if (found != NULL)
+		*entry = *found;
+	pthread_mutex_unlock(&loaded->memory);
+	return found != NULL;
+}
+
+bool
+pge_loaded_keyring_has_keks(LoadedKeyring *loaded)
+{
+	bool		some;
+
+	pthread_mutex_lock(&loaded->memory);
+	some = loaded->keyring.header.count > 0;
+	pthread_mutex_unlock(&loaded->memory);
+	return some;
+}
+
+KeyringProtection
+pge_loaded_keyring_protection(LoadedKeyring *loaded)
+{
+	KeyringProtection protection;
+
+	pthread_mutex_lock(&loaded->memory);
+	protection = loaded->keyring.header.protection;
+	pthread_mutex_unlock(&loaded->memory);
+	return protection;
+}
+
+PgeStatus
+pge_loaded_keyring_add(LoadedKeyring *loaded, const KmsCall *call,
+					   const uint8_t uuid[PGE_UUID_LEN], bool new_kek,
+					   uint32_t *version, KmsResult *result)
+{
+	NewVersion	new = {.loaded = loaded, .uuid = uuid, .new_kek = new_kek};
+	KeyringChange change = {KEYRING_MUST_EXIST, LOCK_WAIT_MS, apply_new_version, &new, false};
+	Keyring		keyring;
+	KeyringStamp stamp;
+	PgeStatus	status;
+
+	if (!lock_disk(loaded, call->cancelled))
+		return PGE_UNAVAILABLE;
+
+	/*
+	 * A new file in place of a lost one would take its KEKs out of memory
+	 * too. Asked with "disk" held: who had it before us may have read the
+	 * file.
+	 */
+	if (new_kek && !pge_loaded_keyring_has_keks(loaded))
+		change.existence = KEYRING_MAY_EXIST;
+	status = pge_keyring_store_change(loaded->store, &change, call->cancelled,
+									  &keyring, &stamp, result->detail);
+	if (status == PGE_OK)
+		exchange(loaded, &keyring, &stamp, result);
+	*version = new.version;
+	pthread_mutex_unlock(&loaded->disk);
+	return status;
+}
+
+static PgeStatus
+apply_new_version(Keyring *keyring, void *arg, char *detail)
+{
+	NewVersion *new = arg;
+	const KeyringEntry *newest = pge_keyring_newest(keyring, new->uuid);
+	KeyringEntry entry = {.state = KEYRING_STATE_ENABLED, .created = (int64_t) time(NULL)};
+	uint32_t	last = 0;
+	PgeStatus	status;
+
+	if ((newest == NULL) != new->new_kek)
+		return newest == NULL ? PGE_KEK_NOT_FOUND : PGE_CRYPTO_FAILED;
+	if (newest != NULL)
+		last = last_given(new->loaded, new->uuid, newest->version);
+	if (last == UINT32_MAX)
+		return PGE_TOO_LARGE;
+	new->version = last + 1;
+	memcpy(entry.uuid, new->uuid, PGE_UUID_LEN);
+	entry.version = new->version;
+	status = pge_random_bytes(entry.key.bytes, PGE_DEK_LEN);
+	if (status == PGE_OK)
+		status = pge_keyring_add(keyring, &entry);
+	pge_secret_wipe(&entry, sizeof(entry));
+	if (status == PGE_TOO_LARGE)
+		pge_kms_detail(detail, "The keyring holds %d versions of KEKs, which is all that it can.", KEYRING_COUNT_MAX);
+	return status;
+}
+
+/*
+ * An older copy of the file would give a number again.  What the first key of
+ * that number has wrapped would look damaged, and no file could hold both.
+ */
+static uint32_t
+last_given(LoadedKeyring *loaded, const uint8_t *uuid, uint32_t in_file)
+{
+	const KeyringEntry *known;
+	uint32_t	last = in_file;
+
+	pthread_mutex_lock(&loaded->memory);
+	known = pge_keyring_newest(&loaded->keyring, uuid);
+	if (known != NULL && known->version > last)
+		last = known->version;
+	if (loaded->gone > last)
+		last = loaded->gone;
+	pthread_mutex_unlock(&loaded->memory);
+	return last;
+}
+
+/* False: nobody waits any more. */
+static bool
+lock_disk(LoadedKeyring *loaded, const atomic_bool *cancelled)
+{
+	const struct timespec step = {0, STEP_MS * 1000000L};
+
+	while (pthread_mutex_trylock(&loaded->disk) != 0)
+	{
+		if (cancelled != NULL && atomic_load(cancelled))
+			return false;
+		nanosleep(&step, NULL);
+	}
+	return true;
+}
