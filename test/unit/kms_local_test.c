@@ -598,6 +598,64 @@ check_version_is_given_once(void)
 	check(is_dek(&result), "and is what it was");
 }
 
+/* Puts a file in the session's file's place in which a number was given again. */
+static void
+put_branch(void)
+{
+	run_shell("cp -p %2$s/branch/other/keyring %1$s.tmp && mv %1$s.tmp %1$s", file, top);
+}
+
+/*
+ * An agent that never saw version 2 has made one in an older copy.  What the first
+ * has wrapped opens with the key in memory only, so the copy does not replace it.
+ */
+static void
+check_another_key_of_a_version(void)
+{
+	KmsResult	made;
+	KmsResult	wrapped;
+	KmsResult	result;
+	char		line[PGE_KEK_URI_MAX + 64];
+
+	snprintf(file, sizeof(file), "%s/branch/other/keyring", top);
+	run_shell("mkdir -m 700 %s/branch%s", top, "");
+	open_session(NULL);
+	check_status(create(&made), PGE_OK, "a KEK");
+	run_shell("mkdir -m 700 %2$s/branch/first && cp -p %1$s %2$s/branch/first/", file, top);
+	check_status(rotate(made.uri, &result), PGE_OK, "one agent makes its version 2");
+	snprintf(file, sizeof(file), "%s/branch/first/keyring", top);
+	open_session(NULL);
+	check_status(rotate(made.uri, &result), PGE_OK, "and another one, in a copy");
+	check_status(wrap(made.uri, "row 1", &wrapped), PGE_OK, "which wraps a DEK");
+	check(wrapped.wrapped[6] == 2, "under its own");
+	run_shell("cp -p %s %s/branch/newest", file, top);
+
+	put_branch();
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_OK, "with the first one's file in place it still opens");
+	check(is_dek(&result), "and is what it was");
+	snprintf(line, sizeof(line), "Version 2 of KEK \"%s\" has another key", made.uri);
+	check(strstr(result.detail, line) != NULL && strstr(result.detail, file) != NULL, "and it is said why: %s", result.detail);
+	check(strstr(result.detail, "when it ends they are gone") != NULL && result.alarm, "and how urgent it is, in the log too");
+	check_status(describe(made.uri, &result), PGE_UNAVAILABLE, "the file does not count");
+	check(strstr(result.detail, line) != NULL && !result.alarm, "as is said again, to who asks: %s", result.detail);
+	check_status(wrap(made.uri, "row 1", &result), PGE_UNAVAILABLE, "nothing is wrapped");
+	check_status(create(&result), PGE_UNAVAILABLE, "no KEK is made in it");
+	check_status(rotate(made.uri, &result), PGE_UNAVAILABLE, "nor a version");
+	check(strstr(result.detail, line) != NULL, "and it is said why: %s", result.detail);
+	run_shell("cmp %1$s %2$s/branch/other/keyring", file, top);
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_OK, "it opens as before");
+
+	run_shell("mv %2$s/branch/newest %1$s", file, top);
+	check_status(wrap(made.uri, "row 1", &result), PGE_OK, "with its own file it wraps");
+	check(result.detail[0] == '\0', "and has nothing to say: %s", result.detail);
+	put_branch();
+	check_status(rotate(made.uri, &result), PGE_UNAVAILABLE, "also when a rotation is the first to meet it");
+	check(strstr(result.detail, line) != NULL && result.alarm, "it is said, in the log too");
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_OK, "and it opens");
+	open_session(NULL);
+	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_WRAPPING_DAMAGED, "control: the file has another key");
+}
+
 static KmsResult of_thread;
 static PgeBytes wrapped_before;
 static const char *uri_before;
@@ -691,6 +749,7 @@ main(void)
 	check_stale_command();
 	check_file_goes_while_it_is_read();
 	check_version_is_given_once();
+	check_another_key_of_a_version();
 	check_keks_come_while_one_waits();
 	check_every_byte(NULL, PGE_UNAVAILABLE);
 	check_every_byte("echo open sesame", PGE_UNAUTHENTICATED);

@@ -53,12 +53,15 @@ typedef struct NewVersion
 	LoadedKeyring *loaded;
 	const uint8_t *uuid;
 	bool		new_kek;
-	uint32_t	version;		/* set by the change */
+	uint32_t	version;		/* set by the change, */
+	bool		refused;		/* and so is this: the file is not taken */
 } NewVersion;
 
 static PgeStatus try_command(LoadedKeyring *loaded, const char *command);
+static PgeStatus read_file(LoadedKeyring *loaded, const KeyringStamp *seen, const KmsCall *call, KmsResult *result);
 static bool is_current(LoadedKeyring *loaded, const KeyringStamp *stamp);
 static int64_t now_ms(void);
+static PgeStatus may_take(LoadedKeyring *loaded, const Keyring *keyring, char *detail);
 static void exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result);
 static uint32_t name_missing(const Keyring *old, const Keyring *new, char *detail);
 static PgeStatus apply_new_version(Keyring *keyring, void *arg, char *detail);
@@ -167,7 +170,6 @@ try_command(LoadedKeyring *loaded, const char *command)
 PgeStatus
 pge_loaded_keyring_refresh(LoadedKeyring *loaded, const KmsCall *call, KmsResult *result)
 {
-	Keyring		keyring;
 	KeyringStamp stamp;
 	PgeStatus	status = pge_keyring_store_stamp(loaded->store, &stamp, result->detail);
 
@@ -178,16 +180,34 @@ pge_loaded_keyring_refresh(LoadedKeyring *loaded, const KmsCall *call, KmsResult
 	/* another thread may have read it while we waited */
 	status = pge_keyring_store_stamp(loaded->store, &stamp, result->detail);
 	if (status == PGE_OK && !is_current(loaded, &stamp))
-	{
-		pthread_mutex_lock(&loaded->memory);
-		loaded->tried = stamp;
-		loaded->retry_ms = now_ms() + RETRY_MS;
-		pthread_mutex_unlock(&loaded->memory);
-		status = pge_keyring_store_load(loaded->store, call->cancelled, &keyring, &stamp, result->detail);
-		if (status == PGE_OK)
-			exchange(loaded, &keyring, &stamp, result);
-	}
+		status = read_file(loaded, &stamp, call, result);
 	pthread_mutex_unlock(&loaded->disk);
+	return status;
+}
+
+/* Caller holds "disk". */
+static PgeStatus
+read_file(LoadedKeyring *loaded, const KeyringStamp *seen, const KmsCall *call, KmsResult *result)
+{
+	Keyring		keyring;
+	KeyringStamp stamp;
+	PgeStatus	status;
+	bool		first;
+
+	pthread_mutex_lock(&loaded->memory);
+	first = !pge_keyring_stamp_equal(&loaded->tried, seen);
+	loaded->tried = *seen;
+	loaded->retry_ms = now_ms() + RETRY_MS;
+	pthread_mutex_unlock(&loaded->memory);
+	status = pge_keyring_store_load(loaded->store, call->cancelled, &keyring, &stamp, result->detail);
+	if (status != PGE_OK)
+		return status;
+	status = may_take(loaded, &keyring, result->detail);
+	if (status == PGE_OK)
+		exchange(loaded, &keyring, &stamp, result);
+	else
+		result->alarm = result->alarm || first;
+	pge_keyring_wipe(&keyring);
 	return status;
 }
 
@@ -233,7 +253,35 @@ now_ms(void)
 	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Takes *keyring over.  Caller holds "disk". */
+/*
+ * A version's number is given once, so another key of that number comes from a
+ * copy in which it was given again, and the key in memory may be the last of its
+ * kind: it is kept.  Caller holds "disk".
+ */
+static PgeStatus
+may_take(LoadedKeyring *loaded, const Keyring *keyring, char *detail)
+{
+	PgeStatus	status = PGE_OK;
+	char		uri[KEYRING_URI_LEN + 1];
+
+	pthread_mutex_lock(&loaded->memory);
+	for (uint32_t i = 0; i < loaded->keyring.header.count && status == PGE_OK; i++)
+	{
+		const KeyringEntry *ours = &loaded->keyring.entries[i];
+		const KeyringEntry *other = pge_keyring_find(keyring, ours->uuid, ours->version);
+
+		if (other == NULL || pge_secret_equal(other->key.bytes, ours->key.bytes, PGE_DEK_LEN))
+			continue;
+		pge_keyring_uri(ours->uuid, uri);
+		pge_kms_detail_append(detail, "Version %" PRIu32 " of KEK \"%s\" has another key in keyring file \"%s\" than in the agent's memory, so that file is not taken: put back the one that was there, or its newest backup.",
+							  ours->version, uri, pge_keyring_store_path(loaded->store));
+		status = PGE_UNAVAILABLE;
+	}
+	pthread_mutex_unlock(&loaded->memory);
+	return status;
+}
+
+/* Takes *keyring over.  Caller holds "disk" and has asked may_take. */
 static void
 exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result)
 {
@@ -269,10 +317,9 @@ name_missing(const Keyring *old, const Keyring *new, char *detail)
 	for (uint32_t i = 0; i < old->header.count; i++)
 	{
 		const KeyringEntry *entry = &old->entries[i];
-		const KeyringEntry *kept = pge_keyring_find(new, entry->uuid, entry->version);
 		char		uri[KEYRING_URI_LEN + 1];
 
-		if (kept != NULL && pge_secret_equal(kept->key.bytes, entry->key.bytes, PGE_DEK_LEN))
+		if (pge_keyring_find(new, entry->uuid, entry->version) != NULL)
 			continue;
 		if (entry->version > highest)
 			highest = entry->version;
@@ -347,6 +394,7 @@ pge_loaded_keyring_add(LoadedKeyring *loaded, const KmsCall *call,
 									  &keyring, &stamp, result->detail);
 	if (status == PGE_OK)
 		exchange(loaded, &keyring, &stamp, result);
+	result->alarm = result->alarm || new.refused;
 	*version = new.version;
 	pthread_mutex_unlock(&loaded->disk);
 	return status;
@@ -359,8 +407,11 @@ apply_new_version(Keyring *keyring, void *arg, char *detail)
 	const KeyringEntry *newest = pge_keyring_newest(keyring, new->uuid);
 	KeyringEntry entry = {.state = KEYRING_STATE_ENABLED, .created = (int64_t) time(NULL)};
 	uint32_t	last = 0;
-	PgeStatus	status;
+	PgeStatus	status = may_take(new->loaded, keyring, detail);
 
+	new->refused = status != PGE_OK;
+	if (new->refused)
+		return status;
 	if ((newest == NULL) != new->new_kek)
 		return newest == NULL ? PGE_KEK_NOT_FOUND : PGE_CRYPTO_FAILED;
 	if (newest != NULL)

@@ -11,7 +11,8 @@
  * rewrap onto another KEK).
  *
  * A refresh that finds an older file in place of the one before, or one that
- * lacks KEKs, says so in the result's detail and sets its alarm, once.
+ * lacks KEKs, says so in the result's detail and sets its alarm, once.  A file that
+ * has another key for a version which is in memory is not taken (PGE_UNAVAILABLE).
  *
  * SPDX-License-Identifier: PostgreSQL
  */
