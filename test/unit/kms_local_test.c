@@ -572,12 +572,14 @@ static void
 check_version_is_given_once(void)
 {
 	KmsResult	made;
+	KmsResult	first;
 	KmsResult	wrapped;
 	KmsResult	result;
 
 	snprintf(file, sizeof(file), "%s/once/keyring", top);
 	open_session(NULL);
 	check_status(create(&made), PGE_OK, "a KEK");
+	check_status(wrap(made.uri, "row 1", &first), PGE_OK, "wraps a DEK");
 	run_shell("cp -p %s %s/once/older", file, top);
 	check_status(rotate(made.uri, &result), PGE_OK, "a second version");
 	check_status(wrap(made.uri, "row 1", &wrapped), PGE_OK, "wraps a DEK");
@@ -590,7 +592,8 @@ check_version_is_given_once(void)
 	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_KEK_NOT_FOUND, "what it wrapped lacks its KEK");
 
 	run_shell("cp -p %2$s/once/older %1$s.tmp && mv %1$s.tmp %1$s", file, top);
-	check_status(describe(made.uri, &result), PGE_OK, "also when the older copy is seen before");
+	check_status(unwrap(made.uri, "row 2", wrapped_of(&first), &result), PGE_WRAPPING_DAMAGED, "also when the older copy is seen before");
+	check(strstr(result.detail, "older copy") != NULL && strstr(result.detail, "does not open it") != NULL, "by what fails for another reason, which does not hide it: %s", result.detail);
 	check_status(rotate(made.uri, &result), PGE_OK, "a version is made");
 	check(strcmp(result.kek_version, "4") == 0, "with a new name: %s", result.kek_version);
 	run_shell("cp -p %2$s/once/newer %1$s.tmp && mv %1$s.tmp %1$s", file, top);

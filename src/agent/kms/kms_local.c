@@ -223,8 +223,9 @@ open_dek(const KeyringEntry *kek, const KmsCall *call, PgeBytes sealed, KmsResul
 	pge_aead_free(aead);
 	if (status == PGE_NOT_AUTHENTIC || status == PGE_MALFORMED)
 	{
-		pge_kms_detail(result->detail, "Version %" PRIu32 " of KEK \"%.*s\" does not open it: these are damaged bytes, or of another KEK or another row.",
-					   kek->version, (int) call->uri.len, (const char *) call->uri.data);
+		/* behind what is told once only: that the file is an older one */
+		pge_kms_detail_append(result->detail, "Version %" PRIu32 " of KEK \"%.*s\" does not open it: these are damaged bytes, or of another KEK or another row.",
+							  kek->version, (int) call->uri.len, (const char *) call->uri.data);
 		return PGE_WRAPPING_DAMAGED;
 	}
 	return status;
