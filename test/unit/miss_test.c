@@ -13,8 +13,6 @@
  */
 #include "postgres.h"
 
-#include <ucontext.h>
-
 /* The server's printf is in a library that this program does without. */
 #undef printf
 #undef vprintf
@@ -30,8 +28,8 @@
 #include "ops/dek.h"
 #include "ops/refuse.h"
 #include "ops/unwrap.h"
+#include "own_stack.h"
 
-#define STACK_LEN	(256 * 1024)
 #define PIECE		16			/* half a key is as much as an attacker needs */
 
 typedef enum Place
@@ -55,9 +53,6 @@ static bool found_meanwhile;	/* the control: it was on the stack then */
 static bool left_between;		/* bytes of before a flush, when it starts
 								 * over */
 
-static uint8_t stack[STACK_LEN];
-static ucontext_t outside;
-static ucontext_t inside;
 static DekReady ready;
 
 /* Complemented, so that our own copies are never what is found. */
@@ -287,15 +282,7 @@ miss(const char *name, Place place)
 	thrown = right_key = found_meanwhile = left_between = false;
 	asked = rows_read = 0;
 	memset(&ready, 0, sizeof(ready));
-	memset(stack, 0, sizeof(stack));
-	if (getcontext(&inside) != 0)
-		abort();
-	inside.uc_stack.ss_sp = stack;
-	inside.uc_stack.ss_size = sizeof(stack);
-	inside.uc_link = &outside;
-	makecontext(&inside, open_one_value, 0);
-	if (swapcontext(&outside, &inside) != 0)
-		abort();
+	run_on_stack(open_one_value);
 	check(thrown == (place != NOWHERE), "%s: %s", name, thrown ? "an error is thrown past it" : "it comes to its end");
 	check(thrown || (ready.aead != NULL && right_key), "%s: with the key, if it gets there", name);
 	check(!left_between, "%s: no key of before a flush stays when it starts over", name);
@@ -305,11 +292,9 @@ miss(const char *name, Place place)
 int
 main(void)
 {
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#ifdef NO_STACK_SCAN
 	check(true, "the sanitizer's frames are elsewhere: nothing to look at here");
 	return check_done();
-#endif
 #endif
 	pg_atomic_write_u64(&control.epoch, PGE_EPOCH_FLUSH_BUMP | 1);
 

@@ -13,7 +13,6 @@
 #include <dlfcn.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <ucontext.h>
 
 #include "check.h"
 #include "crypto/aead_private.h"
@@ -22,8 +21,8 @@
 #include "crypto/random.h"
 #include "crypto/selftest.h"
 #include "format/binding.h"
+#include "own_stack.h"
 
-#define STACK_LEN	(512 * 1024)
 #define SECRETS_MAX	5
 
 /* Half a key is as much as an attacker needs to be told. */
@@ -321,9 +320,6 @@ check_failures(int use)
 	check_status(uses[use].run(), PGE_OK, "%s: works again", uses[use].name);
 }
 
-static uint8_t stack[STACK_LEN];
-static ucontext_t outside;
-static ucontext_t inside;
 static int	running;
 static PgeStatus result;
 
@@ -389,27 +385,13 @@ EVP_CipherInit_ex2(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, const unsigned
 	return real(ctx, cipher, key, iv, enc, params);
 }
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define NO_STACK_SCAN 1			/* its own frames are elsewhere */
-#endif
-#endif
-
 static void
 check_stack(int use)
 {
 #ifndef NO_STACK_SCAN
-	memset(stack, 0, sizeof(stack));
-	if (getcontext(&inside) != 0)
-		abort();
-	inside.uc_stack.ss_sp = stack;
-	inside.uc_stack.ss_size = sizeof(stack);
-	inside.uc_link = &outside;
-	makecontext(&inside, run_inside, 0);
 	running = use;
 	found_on_stack = looks = 0;
-	if (swapcontext(&outside, &inside) != 0)
-		abort();
+	run_on_stack(run_inside);
 	check_status(result, PGE_OK, "%s: runs on a stack of ours", uses[use].name);
 	check(!all_zero(stack, sizeof(stack)), "%s: which was used", uses[use].name);
 	check(found_on_stack == 0, "%s: no key on it on the way", uses[use].name);
@@ -418,8 +400,6 @@ check_stack(int use)
 	check(!contains_secret(stack, sizeof(stack)), "%s: nor at the end", uses[use].name);
 #else
 	(void) use;
-	(void) outside;
-	(void) inside;
 	(void) run_inside;
 #endif
 }
