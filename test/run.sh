@@ -49,14 +49,7 @@ trap tidy EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-chmod 755 "$work"
-mkdir "$work/src" "$work/logs" "$work/tmp" "$work/home"
-tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.so' --exclude=./pg_envelope_agent -cf - . |
-	tar -C "$work/src" --no-same-owner -xf -
-chmod -R u+rwX,go+rX "$work/src"
-if [ "$(id -u)" = 0 ]; then
-	chown -R "$user:" "$work"
-fi
+test/tools/copy_tree.sh "$work"
 echo "Testing a copy of the tree in $work as $user; logs end in build/check/logs."
 
 # A job of its own (set -m), so that Ctrl-C comes to us alone.

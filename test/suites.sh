@@ -108,16 +108,21 @@ build_clang() {
 	make -C "$work/clang-src" -j2 CC="$CLANG"
 }
 
-# pg_regress NAME BINDIR PROGRAM ARGUMENT …: on a cluster of its own.
+# on_cluster NAME BINDIR INPUTDIR DATABASE TESTS PROGRAM …: pg_regress, or a program like
+# it, on a cluster of its own, and its counts.
 on_cluster() {
-	local name=$1 bindir=$2 status=0
-	shift 2
+	local name=$1 bindir=$2 inputdir=$3 database=$4 tests=$5 status=0
+	shift 5
 	export PGE_SERVER_BINDIR=$bindir
 	# shellcheck disable=SC2086 # words
 	test/tools/scratch.sh start "$work/$name" log_statement=none ${PGE_CLUSTER_SETTINGS:-} || return 1
-	PATH=$bindir:$PATH PGHOST=$work/$name/run PGUSER=postgres "$@" || status=$?
+	# shellcheck disable=SC2086 # names
+	PATH=$bindir:$PATH PGHOST=$work/$name/run PGUSER=postgres "$@" --inputdir="$inputdir" --outputdir="$work/$name" \
+		--bindir="$bindir" --dbname="$database" --load-extension=pg_envelope $tests |
+		tee "$work/tmp/$name.out" || status=$?
 	test/tools/scratch.sh stop "$work/$name" || status=1
 	[ "$status" = 0 ] || cat "$work/$name"/regression.diffs "$work/$name"/output_iso/regression.diffs 2>/dev/null || true
+	regress_counts "$work/tmp/$name.out"
 	return $status
 }
 
@@ -130,7 +135,7 @@ regress_counts() {
 
 # regress NAME BINDIR: the tests of sql/, behind the planted faults if there are any.
 regress() {
-	local name=$1 bindir=$2 status=0 tests without
+	local name=$1 bindir=$2 tests without
 	# There is more than this if the sanitizers' options name a log.
 	export PGE_REPORTS="${PGE_REPORTS:-} $work/$name/data/server.log"
 	tests=$(cd sql && ls -- *.sql | sed 's/\.sql$//' | sort)
@@ -138,12 +143,8 @@ regress() {
 		tests=$(grep -vx "$without" <<<"$tests")
 		echo "SKIP: hardened-$PGE_HARDENED_RUN: $without takes too long there"
 	done
-	# shellcheck disable=SC2086 # names
-	on_cluster "$name" "$bindir" ${PGE_PLANTED:-} "$PG_REGRESS" --inputdir=. --outputdir="$work/$name" \
-		--bindir="$bindir" --dbname=contrib_regression --load-extension=pg_envelope $tests |
-		tee "$work/tmp/$name.out" || status=1
-	regress_counts "$work/tmp/$name.out"
-	return $status
+	# shellcheck disable=SC2086 # words
+	on_cluster "$name" "$bindir" . contrib_regression "$tests" ${PGE_PLANTED:-} "$PG_REGRESS"
 }
 
 # All of sql/ on the packaged server with the library (and the agent) built to
@@ -164,15 +165,9 @@ ubsan() {
 }
 
 isolation() {
-	local status=0 tests
+	local tests
 	tests=$(cd test/isolation/specs && ls -- *.spec | sed 's/\.spec$//' | sort)
-	# shellcheck disable=SC2086 # names
-	on_cluster isolation "$PGE_TEST_BINDIR" "$PGE_PGXS_DIR/isolation/pg_isolation_regress" \
-		--inputdir=test/isolation --outputdir="$work/isolation" \
-		--bindir="$PGE_TEST_BINDIR" --dbname=isolation_regression --load-extension=pg_envelope $tests |
-		tee "$work/tmp/isolation.out" || status=1
-	regress_counts "$work/tmp/isolation.out"
-	return $status
+	on_cluster isolation "$PGE_TEST_BINDIR" test/isolation isolation_regression "$tests" "$PGE_PGXS_DIR/isolation/pg_isolation_regress"
 }
 
 # What a test says on its standard error goes to a log of its own: show the ends

@@ -31,12 +31,7 @@ trap tidy EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-chmod 755 "$work"
-mkdir "$work/src" "$work/logs" "$work/tmp" "$work/home"
-tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.so' --exclude=./pg_envelope_agent -cf - . |
-	tar -C "$work/src" --no-same-owner -xf -
-chmod -R u+rwX,go+rX "$work/src"
-[ "$(id -u)" != 0 ] || chown -R postgres: "$work"
+test/tools/copy_tree.sh "$work"
 
 pg_config=${PG_CONFIG:-pg_config}
 set -m
