@@ -106,10 +106,36 @@ static uint64 heard;
 
 static Oid	watched;			/* envelope.keyring, once known */
 
+/*
+ * This transaction has changed our tables.  Until the command ends its own reads
+ * give the rows as they were, so what they put into the memo meanwhile goes void
+ * at the first value of a later command.  (A callback would need a message for
+ * each command, and the server keeps those until the commit.)
+ */
+static bool own_change;
+static CommandId own_change_by;
+
 static bool
 still_counts(const KeyringMemo *row, uint64 w, uint32 need)
 {
 	return row->w == w && row->heard == heard && (row->rights & need) == need;
+}
+
+void
+pge_memo_note_own_change(void)
+{
+	heard++;					/* an earlier command's change may be pending */
+	own_change = true;
+	own_change_by = GetCurrentCommandId(false);
+}
+
+static pg_noinline void
+hear_own_change(void)
+{
+	if (GetCurrentCommandId(false) == own_change_by)
+		return;
+	heard++;
+	own_change = false;
 }
 
 /* No row of the memo is in use while this runs: callers have taken theirs. */
@@ -210,6 +236,8 @@ find_dek(uint32 dek_id, Oid user, uint64 w, uint32 need)
 const KeyringMemo *
 pge_memo_dek(uint32 dek_id, Oid user, uint64 w, uint32 need)
 {
+	if (unlikely(own_change))
+		hear_own_change();
 	if (likely(last_dek != NULL && last_dek->dek.dek_id == dek_id &&
 			   last_dek->user == user && still_counts(last_dek, w, need)))
 		return last_dek;
@@ -253,6 +281,8 @@ find_active(const char *key_id, int len, Oid user, uint64 w, uint32 need)
 const KeyringMemo *
 pge_memo_active(const char *key_id, int len, Oid user, uint64 w, uint32 need)
 {
+	if (unlikely(own_change))
+		hear_own_change();
 	if (likely(last_active != NULL && last_active->user == user &&
 			   still_counts(last_active, w, need) &&
 			   last_active->key_id_len == len &&

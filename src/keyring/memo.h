@@ -3,9 +3,10 @@
  *
  * No key material; lives in the session.  An entry counts only while W is what
  * it was before the row was read (R2), so a committed change of our tables acts
- * at the next value.  What no table of ours says (role membership, a change by
- * this transaction itself, a standby's replay) comes by invalidation messages:
- * pge_memo_hear() at the first value of a statement.
+ * at the next value.  What no table of ours says (role membership, a standby's
+ * replay) comes by invalidation messages: pge_memo_hear() at the first value of
+ * a statement.  A change by this transaction itself acts from the end of its
+ * command: the row trigger calls pge_memo_note_own_change().
  *
  * Absence and refusals are never remembered.  The caller decides by what a row
  * says, on every value; the pointer is good until the next call of this module.
@@ -72,6 +73,9 @@ pge_memo_copy_dek(KeyringDek *dek, const KeyringMemo *memo)
 {
 	memcpy(dek, &memo->dek, offsetof(KeyringDek, key_id) + memo->key_id_len + 1);
 }
+
+/* Before each row of our tables that this transaction changes. */
+extern void pge_memo_note_own_change(void);
 
 /* Aborts, also of subtransactions, of a transaction that changed our tables. */
 extern void pge_memo_forget(void);

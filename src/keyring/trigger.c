@@ -13,6 +13,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -29,6 +31,7 @@
 #include "keyring/key_name.h"
 #include "keyring/keyring.h"
 #include "keyring/keyring_private.h"
+#include "keyring/memo.h"
 #include "keyring/writes.h"
 
 PG_FUNCTION_INFO_V1(envelope_guard_row);
@@ -95,11 +98,26 @@ envelope_guard_truncate(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* On the one-row table, so that nobody rebuilds what it knows of dek. */
+/*
+ * On the one-row table, so that nobody rebuilds what it knows of dek.
+ *
+ * The server keeps every message until the commit, then sends and logs them all:
+ * so one for each subtransaction, not for each row.  It goes down with the
+ * subtransaction that registered it, so an outer one registers its own.  No two
+ * (sub)transactions ever have the same full id, so nothing has to reset ours.
+ */
 static void
 tell_everybody(void)
 {
-	CacheInvalidateRelcacheByRelid(pge_keyring_relid("keyring"));
+	static FullTransactionId registered_by;
+	FullTransactionId mine = GetCurrentFullTransactionId();
+
+	if (!FullTransactionIdEquals(registered_by, mine))
+	{
+		CacheInvalidateRelcacheByRelid(pge_keyring_relid("keyring"));
+		registered_by = mine;
+	}
+	pge_memo_note_own_change();
 	pge_epoch_note_change();
 }
 

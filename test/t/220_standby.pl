@@ -36,6 +36,33 @@ like(($two->try(qq{SELECT count($open) FROM t}))[1], qr/ERROR:  KE004:/, 'the ne
 $two->query('SELECT pg_advisory_unlock(1)');
 like(($one->wait)[1], qr/ERROR:  KE004:/, 'and the running one at its next value');
 
+# It learns of a transaction by one message, which goes down with the
+# subtransaction that sent it: so each that changes something sends its own.
+my $admin = $primary->session;
+my $disable = q{SELECT envelope_disable_key('acme')};
+my $undone = q{SELECT envelope_rotate_key('acme')};
+my $undone_in_block = q{DO $$ BEGIN PERFORM envelope_rotate_key('acme'); RAISE 'undone'; EXCEPTION WHEN raise_exception THEN END $$};
+for my $case (
+	[ 'one change', $disable ],
+	[ 'in a released savepoint', 'SAVEPOINT a', $disable, 'RELEASE a' ],
+	[ 'again, in the next transaction', 'SAVEPOINT a', $disable, 'RELEASE a' ],
+	[ 'after ROLLBACK TO', 'SAVEPOINT a', $undone, 'ROLLBACK TO a', $disable ],
+	[ 'after ROLLBACK TO, outside', 'SAVEPOINT a', $undone, 'ROLLBACK TO a', 'RELEASE a', $disable ],
+	[ 'after an exception', $undone_in_block, $disable ],
+	[ 'after a savepoint within a released one', 'SAVEPOINT a', 'SAVEPOINT b', $undone, 'ROLLBACK TO b', 'RELEASE b', $disable, 'RELEASE a' ],
+	[ 'before a savepoint that is undone', $disable, 'SAVEPOINT a', q{SELECT envelope_enable_key('acme')}, 'ROLLBACK TO a' ],
+	[ 'after a transaction that is undone', $undone, 'ROLLBACK', 'BEGIN', $disable ])
+{
+	my ($name, @statements) = @$case;
+	$admin->query(q{SELECT envelope_enable_key('acme')});
+	$primary->wait_for_catchup($standby);
+	is($two->query(qq{SELECT count($open) FROM t}), '5', "$name: the standby opens before");
+	$admin->query($_) for 'BEGIN', @statements, 'COMMIT';
+	$primary->wait_for_catchup($standby);
+	like(($two->try(qq{SELECT count($open) FROM t}))[1], qr/ERROR:  KE004:/, 'and hears of it');
+}
+$admin->close;
+
 # Administration says that it cannot be done here; what only looks can.
 for my $sql (q{SELECT envelope_create_kek('here')}, q{SELECT envelope_rotate_kek('main')},
 	q{SELECT envelope_create_key('here', 'main')}, q{SELECT envelope_rotate_key('acme')},

@@ -1,5 +1,5 @@
 # What the extension costs a backend in memory of its own: idle, with 16 keys in
-# use, with many.
+# use, with many; and that a rewrap of many takes no more than one of few.
 #
 # Counted are the private mappings' Private_Dirty.  The server's shared memory
 # is left out: a page of it that only one process has touched so far counts as
@@ -74,6 +74,23 @@ for my $algorithm (sort keys %keys)
 		$with_many{"$algorithm, $how"} = footprint(with_keys($use{$how}, $algorithm, $keys{$algorithm}));
 	}
 }
+
+# What the server keeps of a transaction until its end: invalidation messages.
+my $s = $node->session;
+my $kept = q{SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name = 'TopTransactionContext'};
+my @kept;
+$s->query($_) for q{SET client_min_messages = error}, q{SELECT envelope_create_kek('few'), envelope_create_kek('next')},
+  q{SELECT envelope_create_key('few', 'few')};
+for my $kek ('few', 'main')
+{
+	$s->query('BEGIN');
+	is($s->query(qq{SELECT outcome, count(*) FROM rewrap_all('$kek', 'next') GROUP BY 1}),
+		'rewrapped|' . ($kek eq 'few' ? 1 : $keys{XAES_256_GCM} + $keys{AES256_GCM}), "rewrap_all from $kek");
+	push @kept, $s->query($kept);
+	$s->query('COMMIT');
+}
+is($kept[1], $kept[0], 'a rewrap of thousands keeps no more until its commit than one of a single key');
+$s->close;
 
 $node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
 $node->restart;
