@@ -65,9 +65,12 @@ DATA = $(wildcard pg_envelope--*.sql)
 PURE_SRCS = $(wildcard src/crypto/*.c src/format/*.c) src/base/secret.c src/base/status.c
 AGENT_SRCS = $(wildcard src/agent/*.c src/agent/kms/*.c)
 SERVER_SRCS = src/pg_envelope.c $(filter-out $(PURE_SRCS),$(wildcard src/base/*.c)) \
-	$(wildcard src/keyring/*.c src/cache/*.c src/keeper/*.c src/client/*.c src/ops/*.c src/sqlapi/*.c)
+	$(wildcard src/keyring/*.c src/cache/*.c src/ops/*.c src/sqlapi/*.c)
+# Linked last: their large buffers would set apart, on more pages of each backend,
+# the variables that it writes.
+BUFFER_SRCS = $(wildcard src/keeper/*.c src/client/*.c)
 
-OBJS = $(patsubst %.c,%.o,$(SERVER_SRCS) $(PURE_SRCS))
+OBJS = $(patsubst %.c,%.o,$(PURE_SRCS) $(SERVER_SRCS) $(BUFFER_SRCS))
 AGENT_OBJS = $(patsubst src/%.c,build/agent/%.o,$(AGENT_SRCS) $(PURE_SRCS))
 
 WARNINGS = -Wall -Wextra -Werror -Wno-declaration-after-statement
