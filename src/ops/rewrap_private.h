@@ -8,7 +8,7 @@
  *	pge_rewrap_note_unused	says since when nothing needs old
  *
  * Between fetch and write the new wrappings lie in a RewrapStage, which spills
- * to disk past work_mem, so memory does not grow with the number of DEKs.
+ * to disk past half of work_mem, so memory does not grow with the number of DEKs.
  *
  * SPDX-License-Identifier: PostgreSQL
  */

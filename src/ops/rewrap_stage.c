@@ -4,7 +4,8 @@
  *	  Holds what the agent answered until it is written.
  *
  * A sort, because answers come in any order and the writer locks keys: every
- * rewrap locks them in the order of key_id, so that two cannot deadlock.
+ * rewrap locks them in the order of key_id, so that two cannot deadlock.  The rows
+ * of the result are kept while it is read, so each of the two has half of work_mem.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -72,7 +73,7 @@ pge_rewrap_stage_begin(void)
 	for (int i = 0; i < STAGE_COLUMNS; i++)
 		TupleDescInitEntry(desc, (AttrNumber) (i + 1), NULL, column_types[i], -1, 0);
 	stage->sort = tuplesort_begin_heap(desc, lengthof(columns), columns, less,
-									   collations, nulls_first, work_mem, NULL,
+									   collations, nulls_first, work_mem / 2, NULL,
 									   TUPLESORT_NONE);
 	stage->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	return stage;

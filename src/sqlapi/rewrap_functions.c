@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
@@ -24,6 +25,7 @@
 PG_FUNCTION_INFO_V1(envelope_rewrap_all);
 PG_FUNCTION_INFO_V1(envelope_rewrap);
 
+static void halve_memory(ReturnSetInfo *rsinfo);
 static void put_row(void *arg, const RewrapResult *result);
 static void require_commits(FunctionCallInfo fcinfo);
 
@@ -39,6 +41,7 @@ envelope_rewrap_all(PG_FUNCTION_ARGS)
 	request.dry_run = PG_GETARG_BOOL(2);
 	request.keep_old = PG_GETARG_BOOL(3);
 	InitMaterializedSRF(fcinfo, 0);
+	halve_memory((ReturnSetInfo *) fcinfo->resultinfo);
 	pge_rewrap_all(&request, put_row, fcinfo->resultinfo);
 	return (Datum) 0;
 }
@@ -66,6 +69,18 @@ envelope_rewrap(PG_FUNCTION_ARGS)
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "could not disconnect from SPI");
 	return (Datum) 0;
+}
+
+/* The other half of work_mem is for the sort that they come from. */
+static void
+halve_memory(ReturnSetInfo *rsinfo)
+{
+	MemoryContext outer = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	bool		random = (rsinfo->allowedModes & SFRM_Materialize_Random) != 0;
+
+	tuplestore_end(rsinfo->setResult);
+	rsinfo->setResult = tuplestore_begin_heap(random, false, work_mem / 2);
+	MemoryContextSwitchTo(outer);
 }
 
 static void

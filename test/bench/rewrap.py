@@ -11,7 +11,7 @@ from server import PRODUCT, BenchError, Session, create_database
 from targets import AT_MOST, Target
 
 FEW, MANY = (200, 2_000) if QUICK else (10_000, 100_000)
-WORK_MEM = 4096     # KiB, the server's default: what the rows of the result may take before they go to disk
+WORK_MEM = 4096     # KiB, the server's default: what the result's rows and their sort may take before they go to disk
 
 
 class Deks:
@@ -117,7 +117,7 @@ def targets(measured):
         few, many = spread(measured[who + " few"]), spread(measured[who + " many"])
         remark = f"peak {few.median:,.0f} and {many.median:,.0f} KiB"
         if who == "backend":
-            remark += "; the limit is work_mem, in which the result's rows are kept"
+            remark += "; the limit is work_mem, in which the result's rows and their sort are kept"
         found.append(Target(f"rewrap_all, memory of the {who}: {MANY:,} above {FEW:,}", AT_MOST, limit, "KiB",
                             [many.median - before for before in measured[who + " few"]], remark))
     return found
