@@ -1,0 +1,109 @@
+/*
+ * kms_config.h -- pg_envelope.kms_config_file: which key services there are, and
+ * which of their keys may be named in SQL.
+ *
+ * INI: "[provider name]" sections of "name = value" lines.  A comment begins
+ * with ';' or '#' at the beginning of a line, or with ';' after a blank.  UTF-8
+ * without control characters but tab; a line has at most 4096 bytes, a file 256
+ * KiB.  A line that is not understood, an unknown section or setting, a setting
+ * given twice, an instance named twice, a value that is missing is an error that
+ * names the line: nothing is guessed and nothing is left out.
+ *
+ * Settings of every section:
+ *	allow_keys = pattern, ...		keys that SQL may name (key_uri.h); none: none
+ *	allow_databases = name, ...		default any; a fence against mistakes, no wall
+ *	allow_keyrings = uuid, ...		whose DEKs it unwraps; default any
+ * and those that its provider lists (kms.h).  "[local]" has no name and takes
+ * allow_databases and allow_keyrings only.
+ *
+ * The file: a regular one, owned by root or by who runs this, not writable by
+ * group or others; symbolic links are followed.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_AGENT_KMS_CONFIG_H
+#define PGE_AGENT_KMS_CONFIG_H
+
+#include "agent/kms/key_uri.h"
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "base/status.h"
+
+#define KMS_CONFIG_LINE_MAX		4096
+#define KMS_CONFIG_FILE_MAX		(256 * 1024)
+#define KMS_INSTANCES_MAX		32
+#define KMS_INSTANCE_NAME_MAX	63	/* letters, digits, '-', '_', '.'; first a
+									 * letter or a digit */
+#define KMS_DATABASE_NAME_MAX	63
+
+struct KmsProvider;
+
+typedef struct KmsSetting
+{
+	char	   *name;
+	char	   *value;			/* never empty */
+	int			line;
+} KmsSetting;
+
+typedef struct KmsInstance
+{
+	const struct KmsProvider *provider;
+	char		name[KMS_INSTANCE_NAME_MAX + 1];	/* "" : [local] */
+	int			line;			/* of its heading; 0: [local], not in the file */
+	char		server[KEY_URI_SERVER_MAX + 1]; /* set by provider->check():
+												 * "host:port", what URIs are
+												 * matched with */
+	int			nsettings;
+	KmsSetting *settings;		/* the provider's own */
+	int			keys_line;		/* of allow_keys; 0: none given */
+	int			nkeys;
+	char	  **keys;			/* allow_keys */
+	int			ndatabases;
+	char	  **databases;		/* allow_databases; none: any */
+	int			nkeyrings;
+	uint8_t		(*keyrings)[PGE_UUID_LEN];	/* allow_keyrings; none: any */
+} KmsInstance;
+
+/* instances[0] is always the local keyring's; the others are in the file's order. */
+typedef struct KmsConfig
+{
+	int			count;
+	KmsInstance instances[KMS_INSTANCES_MAX];
+} KmsConfig;
+
+/* Parses; pure but for what provider->check() looks at.  *line and *detail tell
+ * of the first error.  "config" is set on PGE_OK only. */
+extern PgeStatus pge_kms_config_parse(PgeBytes text, KmsConfig **config, int *line,
+									  char *detail);
+
+/* Reads and parses; path "" or NULL: [local] alone.  *detail names file and line. */
+extern PgeStatus pge_kms_config_read(const char *path, KmsConfig **config, char *detail);
+extern void pge_kms_config_free(KmsConfig *config);
+
+/* A setting of the provider's own.  NULL: not given. */
+extern const KmsSetting *pge_kms_setting_of(const KmsInstance *instance, const char *name);
+extern const char *pge_kms_setting(const KmsInstance *instance, const char *name);
+
+/* In all but where they stand in the file. */
+extern bool pge_kms_instance_equal(const KmsInstance *a, const KmsInstance *b);
+
+/* "[vault corp]", "[local]" */
+#define KMS_INSTANCE_HEADING_LEN	(16 + KMS_INSTANCE_NAME_MAX + 4)
+extern const char *pge_kms_instance_heading(const KmsInstance *instance,
+											char heading[KMS_INSTANCE_HEADING_LEN]);
+
+/*
+ * The one instance that serves this key: of this provider, with its server and
+ * allow_keys, and of the name in key->instance if there is one.  PGE_INVALID
+ * with *detail when none does (what an administrator has to add where) or
+ * several do (their names: add ?instance=NAME).
+ */
+extern PgeStatus pge_kms_config_find(const KmsConfig *config, const KeyUri *key,
+									 const struct KmsProvider *provider,
+									 const KmsInstance **instance, char *detail);
+
+/* allow_databases, allow_keyrings; PGE_DENIED with *detail. */
+extern PgeStatus pge_kms_instance_admits(const KmsInstance *instance, PgeBytes database,
+										 PgeBytes keyring, char *detail);
+
+#endif							/* PGE_AGENT_KMS_CONFIG_H */
