@@ -50,16 +50,16 @@ pge_agent_settings_read(const PgeFrame *frame, AgentSettings *settings,
 	return PGE_OK;
 }
 
-KmsConfig
+KmsSettings
 pge_agent_settings_kms(const AgentSettings *settings)
 {
-	KmsConfig	config = {
+	KmsSettings kms = {
 		.keyring_file = settings->keyring_file,
 		.keyring_passphrase_command = settings->passphrase_command,
 		.timeout_ms = settings->kms_timeout_ms,
 	};
 
-	return config;
+	return kms;
 }
 
 static bool

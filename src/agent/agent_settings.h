@@ -26,6 +26,6 @@ extern PgeStatus pge_agent_settings_read(const PgeFrame *frame,
 										 const char **what);
 
 /* Spans of the result point into settings. */
-extern KmsConfig pge_agent_settings_kms(const AgentSettings *settings);
+extern KmsSettings pge_agent_settings_kms(const AgentSettings *settings);
 
 #endif							/* PGE_AGENT_AGENT_SETTINGS_H */

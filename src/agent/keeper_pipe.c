@@ -126,7 +126,7 @@ take_settings(Agent *agent, const PgeFrame *frame)
 static void
 begin(Agent *agent, const PgeFrame *frame, const AgentSettings *settings)
 {
-	KmsConfig	config;
+	KmsSettings kms;
 	const char *scheme = "";
 	PgeStatus	status;
 	PgeFrame	ready;
@@ -139,8 +139,8 @@ begin(Agent *agent, const PgeFrame *frame, const AgentSettings *settings)
 		return;
 	}
 	agent->settings = *settings;
-	config = pge_agent_settings_kms(&agent->settings);
-	status = pge_kms_sessions_open(&agent->sessions, &config, &scheme);
+	kms = pge_agent_settings_kms(&agent->settings);
+	status = pge_kms_sessions_open(&agent->sessions, &kms, &scheme);
 	if (status != PGE_OK)
 	{
 		pge_keeper_log(agent, AGENT_WARNING,

@@ -58,9 +58,9 @@ static void *
 reload_main(void *arg)
 {
 	KmsReload  *reload = arg;
-	KmsConfig	config = pge_agent_settings_kms(&reload->settings);
+	KmsSettings settings = pge_agent_settings_kms(&reload->settings);
 
-	reload->status = pge_kms_sessions_reload(reload->sessions, &config,
+	reload->status = pge_kms_sessions_reload(reload->sessions, &settings,
 											 &reload->scheme);
 	atomic_store(&reload->finished, true);
 	reload->notify(reload->notify_arg);

@@ -8,13 +8,15 @@
  */
 #include <string.h>
 
+#include "agent/kms/kms_detail.h"
 #include "agent/kms_sessions.h"
 
 PgeStatus
-pge_kms_sessions_open(KmsSessions *sessions, const KmsConfig *config,
+pge_kms_sessions_open(KmsSessions *sessions, const KmsSettings *settings,
 					  const char **scheme)
 {
 	const KmsProvider *const *list = pge_kms_providers();
+	char		detail[KMS_DETAIL_LEN];
 
 	memset(sessions, 0, sizeof(*sessions));
 	for (int i = 0; list[i] != NULL; i++)
@@ -22,9 +24,9 @@ pge_kms_sessions_open(KmsSessions *sessions, const KmsConfig *config,
 		KmsSessionEntry *entry = &sessions->entries[sessions->count];
 		PgeStatus	status = PGE_TOO_LARGE;
 
-		*scheme = list[i]->scheme;
+		*scheme = list[i]->name;
 		if (sessions->count < KMS_SESSIONS_MAX)
-			status = list[i]->open(config, &entry->session);
+			status = list[i]->open(settings, &entry->session, detail);
 		if (status != PGE_OK)
 		{
 			pge_kms_sessions_close(sessions);
@@ -37,7 +39,7 @@ pge_kms_sessions_open(KmsSessions *sessions, const KmsConfig *config,
 }
 
 PgeStatus
-pge_kms_sessions_reload(KmsSessions *sessions, const KmsConfig *config,
+pge_kms_sessions_reload(KmsSessions *sessions, const KmsSettings *settings,
 						const char **scheme)
 {
 	PgeStatus	result = PGE_OK;
@@ -45,11 +47,11 @@ pge_kms_sessions_reload(KmsSessions *sessions, const KmsConfig *config,
 	for (int i = 0; i < sessions->count; i++)
 	{
 		KmsSessionEntry *entry = &sessions->entries[i];
-		PgeStatus	status = entry->provider->reload(entry->session, config);
+		PgeStatus	status = entry->provider->reload(entry->session, settings);
 
 		if (status != PGE_OK)
 		{
-			*scheme = entry->provider->scheme;
+			*scheme = entry->provider->name;
 			result = status;
 		}
 	}
@@ -67,10 +69,11 @@ pge_kms_sessions_close(KmsSessions *sessions)
 int
 pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri)
 {
-	const KmsProvider *provider = pge_kms_provider_of(uri);
+	KeyUri		key;
+	char		detail[KMS_DETAIL_LEN];
 
 	for (int i = 0; i < sessions->count; i++)
-		if (sessions->entries[i].provider == provider)
+		if (uri.len == 0 || sessions->entries[i].provider->parse_uri(uri, &key, detail) != PGE_KEK_NOT_FOUND)
 			return i;
 	return -1;
 }

@@ -28,12 +28,12 @@ typedef struct KmsSessions
 
 /* On failure *scheme names the service, and nothing is open. */
 extern PgeStatus pge_kms_sessions_open(KmsSessions *sessions,
-									   const KmsConfig *config,
+									   const KmsSettings *settings,
 									   const char **scheme);
 
 /* A service that refuses keeps what it had; *scheme names the last such. */
 extern PgeStatus pge_kms_sessions_reload(KmsSessions *sessions,
-										 const KmsConfig *config,
+										 const KmsSettings *settings,
 										 const char **scheme);
 
 /* No call may be running. */

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "agent/kms/kms_detail.h"
 #include "agent/kms/kms_local.h"
 #include "exact_copy.h"
 
@@ -56,11 +57,12 @@ static void
 set_up(void)
 {
 	char		path[64];
-	KmsConfig	config = {.keyring_file = path};
+	char		detail[KMS_DETAIL_LEN];
+	KmsSettings config = {.keyring_file = path};
 
 	require(mkdtemp(directory) != NULL);
 	snprintf(path, sizeof(path), "%s/keyring", directory);
-	require(pge_kms_local.open(&config, &session) == PGE_OK);
+	require(pge_kms_local.open(&config, &session, detail) == PGE_OK);
 	perform(KMS_CREATE, pge_bytes(NULL, 0), &wrapping);
 	require(wrapping.status == PGE_OK);
 	memcpy(uri, wrapping.uri, sizeof(uri));

@@ -23,18 +23,19 @@ static int	calls;
 static PgeSecret last_dek;
 
 static PgeStatus
-open_service(const KmsConfig *config, KmsSession **session)
+open_service(const KmsSettings *settings, KmsSession **session, char *detail)
 {
-	(void) config;
+	(void) settings;
+	detail[0] = '\0';
 	*session = NULL;
 	return PGE_OK;
 }
 
 static PgeStatus
-reload_service(KmsSession *session, const KmsConfig *config)
+reload_service(KmsSession *session, const KmsSettings *settings)
 {
 	(void) session;
-	(void) config;
+	(void) settings;
 	return PGE_OK;
 }
 
@@ -81,8 +82,16 @@ serve_lie(KmsSession *session, const KmsCall *call, KmsResult *result)
 	}
 }
 
+static PgeStatus
+parse_uri(PgeBytes uri, KeyUri *key, char *detail)
+{
+	(void) detail;
+	memset(key, 0, sizeof(*key));
+	return uri.len > 0 && uri.data[0] != '!' ? PGE_OK : PGE_KEK_NOT_FOUND;
+}
+
 static const KmsProvider service = {
-	.scheme = "fake", .open = open_service, .reload = reload_service, .perform = serve_lie, .close = close_service
+	.name = "fake", .parse_uri = parse_uri, .open = open_service, .reload = reload_service, .perform = serve_lie, .close = close_service
 };
 static const KmsProvider *const services[] = {&service, NULL};
 
@@ -90,12 +99,6 @@ const KmsProvider *const *
 pge_kms_providers(void)
 {
 	return services;
-}
-
-const KmsProvider *
-pge_kms_provider_of(PgeBytes uri)
-{
-	return uri.len == 0 || uri.data[0] != '!' ? &service : NULL;
 }
 
 static void
@@ -121,7 +124,7 @@ perform(const PgeFrame *request)
 	static AgentAnswer answer;
 	static const PgeSecret none;
 	static atomic_bool cancelled;
-	KmsConfig	config = {0};
+	KmsSettings config = {0};
 	const char *what = NULL;
 
 	if (sessions.count == 0)

@@ -255,14 +255,15 @@ run_words(const char *const *words)
 static int
 open_and_reload(void)
 {
-	const KmsProvider *provider = pge_kms_provider_of(text_bytes("local:x"));
-	KmsConfig	config = {.keyring_file = file, .keyring_passphrase_command = OLD};
-	KmsConfig	other = {.keyring_file = file, .keyring_passphrase_command = " " OLD};
+	const KmsProvider *provider = pge_kms_provider_named("local");
+	KmsSettings config = {.keyring_file = file, .keyring_passphrase_command = OLD};
+	KmsSettings other = {.keyring_file = file, .keyring_passphrase_command = " " OLD};
 	KmsSession *session;
+	char		detail[KMS_DETAIL_LEN];
 	PgeStatus	status;
 
 	memory_begin(next_failure);
-	status = provider->open(&config, &session);
+	status = provider->open(&config, &session, detail);
 	if (status == PGE_OK)
 		status = provider->reload(session, &other);
 	if (session != NULL)

@@ -16,6 +16,7 @@
 
 #include "agent/kms/keyring_store.h"
 #include "agent/kms/kms.h"
+#include "agent/kms/kms_detail.h"
 #include "check.h"
 #include "freed_keys.h"
 
@@ -26,11 +27,12 @@ static char top[64];			/* everything below it is removed at the end */
 static char file[128];
 static const PgeSecret dek = {"bytes that make up all of a DEK"};
 static KmsSession *session;
+static char opening[KMS_DETAIL_LEN];
 
 static const KmsProvider *
 provider(void)
 {
-	return pge_kms_provider_of(text_bytes("local:x"));
+	return pge_kms_provider_named("local");
 }
 
 static void
@@ -54,12 +56,12 @@ run_shell(const char *format, const char *a, const char *b)
 static void
 open_session(const char *command)
 {
-	KmsConfig	config = {file, command, 0};
+	KmsSettings config = {.keyring_file = file, .keyring_passphrase_command = command};
 
 	if (session != NULL)
 		provider()->close(session);
 	session = NULL;
-	check_status(provider()->open(&config, &session), PGE_OK, "the session opens");
+	check_status(provider()->open(&config, &session, opening), PGE_OK, "the session opens");
 }
 
 static PgeStatus
@@ -133,12 +135,23 @@ seconds_since(const struct timespec *start)
 static void
 check_registry(void)
 {
-	check(pge_kms_provider_of(text_bytes("")) == provider(), "without a URI it is the local keyring");
-	check(strcmp(provider()->scheme, "local") == 0, "local: is the local keyring");
-	check(pge_kms_provider_of(text_bytes("local")) == NULL, "a scheme needs its colon");
-	check(pge_kms_provider_of(text_bytes("locale:x")) == NULL, "and its whole name");
-	check(pge_kms_provider_of(text_bytes("aws-kms://x")) == NULL, "other services are not in this build");
-	check(pge_kms_providers()[0] == provider() && pge_kms_providers()[1] == NULL, "the list has one");
+	static const char uri[] = "local:12345678-9abc-4def-8123-456789abcdef";
+	char		detail[KMS_DETAIL_LEN] = "";
+	char		written[PGE_KEK_URI_MAX + 1];
+	KeyUri		key;
+
+	check(provider() != NULL && pge_kms_providers()[0] == provider(), "the local keyring is the first of the list");
+	check(pge_kms_provider_named("locale") == NULL && pge_kms_provider_named("") == NULL, "a name is a whole one");
+	check_status(provider()->parse_uri(text_bytes(uri), &key, detail), PGE_OK, "its URIs are local: and a UUID");
+	check(strcmp(key.scheme, "local") == 0 && strcmp(key.path, uri + 6) == 0 && key.server[0] == '\0' && key.instance[0] == '\0', "in parts");
+	check_status(provider()->format_uri(&key, "elsewhere", written), PGE_OK, "and together again");
+	check(strcmp(written, uri) == 0, "the same");
+	check_status(provider()->parse_uri(text_bytes("local:x"), &key, detail), PGE_INVALID, "anything else behind local: is wrong");
+	check(strstr(detail, "UUID in lower case") != NULL, "and the detail says what is right");
+	check_status(provider()->parse_uri(text_bytes("local:12345678-9ABC-4def-8123-456789abcdef"), &key, detail), PGE_INVALID, "one spelling only");
+	check_status(provider()->parse_uri(text_bytes("local"), &key, detail), PGE_KEK_NOT_FOUND, "a scheme needs its colon");
+	check_status(provider()->parse_uri(text_bytes("locale:x"), &key, detail), PGE_KEK_NOT_FOUND, "and its whole name");
+	check_status(provider()->parse_uri(text_bytes(""), &key, detail), PGE_KEK_NOT_FOUND, "nothing is no URI");
 }
 
 /* The first KEK's key, as it stands in the file. */
@@ -392,10 +405,10 @@ protect_anew(const char *command)
 static void
 check_passphrase(void)
 {
-	KmsConfig	config = {file, "echo open sesame", 0};
-	KmsConfig	wrong = {file, "echo open sesamE", 0};
-	KmsConfig	none = {file, "", 0};
-	KmsConfig	elsewhere = {"/elsewhere", NULL, 0};
+	KmsSettings config = {.keyring_file = file, .keyring_passphrase_command = "echo open sesame"};
+	KmsSettings wrong = {.keyring_file = file, .keyring_passphrase_command = "echo open sesamE"};
+	KmsSettings none = {.keyring_file = file, .keyring_passphrase_command = ""};
+	KmsSettings elsewhere = {.keyring_file = "/elsewhere", .keyring_passphrase_command = NULL};
 	KmsResult	made;
 	KmsResult	wrapped;
 	KmsResult	result;
@@ -442,7 +455,7 @@ check_stale_command(void)
 {
 	char		command[192];
 	char		counted[160];
-	KmsConfig	config = {file, "echo new", 0};
+	KmsSettings config = {.keyring_file = file, .keyring_passphrase_command = "echo new"};
 	KmsResult	made;
 	KmsResult	wrapped;
 	KmsResult	result;

@@ -30,18 +30,19 @@ static uint8_t binding_bytes[PGE_BINDING_MAX];
 static PgeBytes bound;
 
 static PgeStatus
-fake_open(const KmsConfig *config, KmsSession **session)
+fake_open(const KmsSettings *settings, KmsSession **session, char *detail)
 {
-	(void) config;
+	(void) settings;
+	detail[0] = '\0';
 	*session = NULL;
 	return PGE_OK;
 }
 
 static PgeStatus
-fake_reload(KmsSession *session, const KmsConfig *config)
+fake_reload(KmsSession *session, const KmsSettings *settings)
 {
 	(void) session;
-	(void) config;
+	(void) settings;
 	return PGE_OK;
 }
 
@@ -83,8 +84,16 @@ fake_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 	}
 }
 
+static PgeStatus
+parse_uri(PgeBytes uri, KeyUri *key, char *detail)
+{
+	(void) detail;
+	memset(key, 0, sizeof(*key));
+	return uri.len > 0 && uri.data[0] == 'f' ? PGE_OK : PGE_KEK_NOT_FOUND;
+}
+
 static const KmsProvider fake = {
-	.scheme = "fake", .open = fake_open, .reload = fake_reload, .perform = fake_perform, .close = fake_close
+	.name = "fake", .parse_uri = parse_uri, .open = fake_open, .reload = fake_reload, .perform = fake_perform, .close = fake_close
 };
 static const KmsProvider *const fakes[] = {&fake, NULL};
 
@@ -92,12 +101,6 @@ const KmsProvider *const *
 pge_kms_providers(void)
 {
 	return fakes;
-}
-
-const KmsProvider *
-pge_kms_provider_of(PgeBytes uri)
-{
-	return uri.len == 0 || uri.data[0] == 'f' ? &fake : NULL;
 }
 
 static void
@@ -211,7 +214,7 @@ main(void)
 {
 	PgeBinding	binding = {.dek_id = 7, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1, .key_id = text_bytes("acme")};
 	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
-	const KmsConfig nothing = {0};
+	const KmsSettings nothing = {0};
 	const char *scheme;
 
 	check_status(pge_binding_encode(&binding, &out), PGE_OK, "(a binding)");

@@ -1,12 +1,11 @@
 /*
  * kms.h -- the whole contract with a key service.  Called in the agent only.
  *
- * A service behind a library or a file (the local keyring, an HSM) performs a
- * call on one of the agent's worker threads: perform() may block, is thread
- * safe on one session, and looks at call->cancelled when it waits.
- *
- * Sessions are opened once per configured instance and closed at exit; open()
- * does not touch the service, so a service that is down does not stop the agent.
+ * A session is one open instance of a provider: a section of the configuration
+ * (kms_config.h), or the local keyring.  open() does not touch the service, so
+ * one that is down does not stop the agent.  perform() runs on one of the agent's
+ * worker threads: it may block, is thread safe on one session, ends by
+ * call->deadline_ms and looks at call->cancelled when it waits.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -15,6 +14,8 @@
 
 #include <stdatomic.h>
 
+#include "agent/kms/key_uri.h"
+#include "agent/kms/kms_config.h"
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/secret.h"
@@ -22,20 +23,25 @@
 
 typedef enum KmsOperation
 {
-	KMS_WRAP,					/* uri, binding, dek -> wrapped, kek_version */
-	KMS_UNWRAP,					/* uri, binding, wrapped -> dek */
-	KMS_DESCRIBE,				/* uri -> kek_version (current), detail */
-	KMS_CREATE,					/* uri or none -> uri, kek_version, detail */
-	KMS_ROTATE					/* uri -> kek_version (new) */
+	KMS_WRAP,					/* key, binding, dek -> wrapped, kek_version */
+	KMS_UNWRAP,					/* key, binding, wrapped -> dek */
+	KMS_DESCRIBE,				/* key -> kek_version (current), detail; uri
+								 * if the service knows the key by another
+								 * name for ever */
+	KMS_CREATE,					/* key or none -> uri, kek_version, detail */
+	KMS_ROTATE					/* key -> kek_version (new) */
 } KmsOperation;
 
 typedef struct KmsCall
 {
 	KmsOperation operation;
-	PgeBytes	uri;
+	PgeBytes	uri;			/* canonical, without "?instance="; empty:
+								 * KMS_CREATE without a key */
+	const KeyUri *key;			/* the same, in parts; NULL if "uri" is empty */
 	PgeBytes	binding;		/* format/binding.h */
 	PgeBytes	wrapped;		/* format/wrapped_key.h */
 	const PgeSecret *dek;
+	uint64_t	deadline_ms;	/* monotonic; 0: not known */
 	const atomic_bool *cancelled;	/* nobody waits any more */
 } KmsCall;
 
@@ -55,30 +61,64 @@ typedef struct KmsResult
 
 typedef struct KmsSession KmsSession;
 
-/* What the settings say to a provider; each takes what it knows. */
-typedef struct KmsConfig
+/* What an instance is opened with.  Lives as long as its session. */
+typedef struct KmsSettings
 {
 	const char *keyring_file;
 	const char *keyring_passphrase_command; /* "" or NULL: none */
 	int			timeout_ms;		/* how long who asks will wait; 0: not known */
-} KmsConfig;
+	int			concurrency;	/* calls under way at most */
+	const KmsInstance *instance;	/* its section; of the local keyring an
+									 * empty one if there is none */
+} KmsSettings;
 
 typedef struct KmsProvider
 {
-	const char *scheme;			/* what its URIs start with, without the
-								 * colon: "local" */
-	PgeStatus	(*open) (const KmsConfig *config, KmsSession **session);
-	PgeStatus	(*reload) (KmsSession *session, const KmsConfig *config);
+	const char *name;			/* of its sections and its URIs: "local" */
+	const char *const *settings;	/* what a section of it may say besides
+									 * the common ones (kms_config.h); ends
+									 * with NULL */
+
+	/*
+	 * Pure.  Any spelling of a URI in parts.  PGE_KEK_NOT_FOUND: not one of
+	 * ours; PGE_INVALID with *detail: ours, and wrong.
+	 */
+	PgeStatus	(*parse_uri) (PgeBytes uri, KeyUri *key, char *detail);
+
+	/*
+	 * Pure.  The canonical URI, "server" in place of a missing one; with
+	 * key->instance if there is one.  NULL: pge_key_uri_format().
+	 */
+	PgeStatus	(*format_uri) (const KeyUri *key, const char *server,
+							   char uri[PGE_KEK_URI_MAX + 1]);
+
+	/*
+	 * Is the section complete and right?  Pure but for looking whether files
+	 * are there.  Fills instance->server.  PGE_INVALID with *detail and
+	 * *line.
+	 */
+	PgeStatus	(*check) (KmsInstance *instance, int *line, char *detail);
+
+	/* *detail is for the server's log. */
+	PgeStatus	(*open) (const KmsSettings *settings, KmsSession **session,
+						 char *detail);
+
+	/* NULL: with other settings a session is opened beside the old one. */
+	PgeStatus	(*reload) (KmsSession *session, const KmsSettings *settings);
 	void		(*perform) (KmsSession *session, const KmsCall *call,
 							KmsResult *result);
+
+	/* No call is running.  May take its time, but not for ever. */
 	void		(*close) (KmsSession *session);
 } KmsProvider;
 
 /*
- * The one list: kms_registry.c.  NULL: no such service in this build.  An empty
- * URI (KMS_CREATE without one) is for the local keyring.
+ * The one list: kms_registry.c.  It ends with NULL; the first is the local
+ * keyring, which makes KEKs that were given no URI.
  */
-extern const KmsProvider *pge_kms_provider_of(PgeBytes uri);
-extern const KmsProvider *const *pge_kms_providers(void);	/* ends with NULL */
+extern const KmsProvider *const *pge_kms_providers(void);
+
+/* NULL: no such provider in this build. */
+extern const KmsProvider *pge_kms_provider_named(const char *name);
 
 #endif							/* PGE_AGENT_KMS_H */

@@ -22,11 +22,15 @@
 #include "crypto/random.h"
 #include "format/wrapped_key.h"
 
+#define SCHEME			"local"
 #define VERSION_LEN		4		/* of the KEK, before the sealed DEK */
 #define SEALED_DEK_LEN	(PGE_DEK_LEN + KEYRING_SEAL_LEN)
 
-static PgeStatus local_open(const KmsConfig *config, KmsSession **session);
-static PgeStatus local_reload(KmsSession *session, const KmsConfig *config);
+static PgeStatus local_parse_uri(PgeBytes uri, KeyUri *key, char *detail);
+static PgeStatus local_format_uri(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1]);
+static PgeStatus local_check(KmsInstance *instance, int *line, char *detail);
+static PgeStatus local_open(const KmsSettings *settings, KmsSession **session, char *detail);
+static PgeStatus local_reload(KmsSession *session, const KmsSettings *settings);
 static void local_perform(KmsSession *session, const KmsCall *call, KmsResult *result);
 static void local_close(KmsSession *session);
 
@@ -38,40 +42,91 @@ static PgeStatus open_dek(const KeyringEntry *kek, const KmsCall *call, PgeBytes
 static PgeStatus describe(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
 static PgeStatus create(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
 static PgeStatus rotate(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
+static void explain_uri(char *detail);
 static PgeStatus parse_uri(const KmsCall *call, uint8_t *uuid, char *detail);
 static PgeStatus not_found(const KmsCall *call, uint32_t version, char *detail);
 static void set_result(KmsResult *result, const uint8_t *uuid, uint32_t version);
 static void explain_protection(LoadedKeyring *keyring, char *detail);
 static bool is_cancelled(const KmsCall *call);
 
+static const char *const no_settings[] = {NULL};
+
 const KmsProvider pge_kms_local = {
-	.scheme = "local", .open = local_open, .reload = local_reload,
+	.name = SCHEME, .settings = no_settings,
+	.parse_uri = local_parse_uri, .format_uri = local_format_uri, .check = local_check,
+	.open = local_open, .reload = local_reload,
 	.perform = local_perform, .close = local_close,
 };
 
+/* One spelling only: what SQL stores is what the keyring command prints. */
 static PgeStatus
-local_open(const KmsConfig *config, KmsSession **session)
+local_parse_uri(PgeBytes uri, KeyUri *key, char *detail)
+{
+	static const size_t prefix = sizeof(SCHEME ":") - 1;
+	uint8_t		uuid[PGE_UUID_LEN];
+
+	*key = (KeyUri)
+	{
+		0
+	};
+	if (uri.len < prefix || memcmp(uri.data, SCHEME ":", prefix) != 0)
+		return PGE_KEK_NOT_FOUND;
+	if (pge_keyring_parse_uri(uri, uuid) != PGE_OK)
+	{
+		explain_uri(detail);
+		return PGE_INVALID;
+	}
+	memcpy(key->scheme, SCHEME, sizeof(SCHEME));
+	memcpy(key->path, uri.data + prefix, uri.len - prefix);
+	return PGE_OK;
+}
+
+static PgeStatus
+local_format_uri(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1])
+{
+	(void) server;
+	if (snprintf(uri, PGE_KEK_URI_MAX + 1, SCHEME ":%s", key->path) > PGE_KEK_URI_MAX)
+		return PGE_TOO_LARGE;
+	return PGE_OK;
+}
+
+/* Its keyring is a setting of the server; what its section says holds for all. */
+static PgeStatus
+local_check(KmsInstance *instance, int *line, char *detail)
+{
+	(void) instance;
+	(void) line;
+	(void) detail;
+	return PGE_OK;
+}
+
+static PgeStatus
+local_open(const KmsSettings *settings, KmsSession **session, char *detail)
 {
 	LoadedKeyring *keyring;
 	PgeStatus	status;
 
-	pge_passphrase_limit(config->timeout_ms);
-	status = pge_loaded_keyring_new(config->keyring_file, config->keyring_passphrase_command, &keyring);
+	pge_passphrase_limit(settings->timeout_ms);
+	status = pge_loaded_keyring_new(settings->keyring_file, settings->keyring_passphrase_command, &keyring);
+	if (status != PGE_OK)
+		pge_kms_detail(detail, "Keyring file \"%s\" cannot be used: %s.",
+					   settings->keyring_file == NULL ? "" : settings->keyring_file,
+					   pge_status_name(status));
 	*session = (KmsSession *) keyring;
 	return status;
 }
 
 /* keyring_file needs a restart of the server, so only the command can be new. */
 static PgeStatus
-local_reload(KmsSession *session, const KmsConfig *config)
+local_reload(KmsSession *session, const KmsSettings *settings)
 {
 	LoadedKeyring *keyring = (LoadedKeyring *) session;
-	const char *file = config->keyring_file == NULL ? "" : config->keyring_file;
+	const char *file = settings->keyring_file == NULL ? "" : settings->keyring_file;
 
 	if (strcmp(file, pge_loaded_keyring_path(keyring)) != 0)
 		return PGE_INVALID;
-	pge_passphrase_limit(config->timeout_ms);
-	return pge_loaded_keyring_set_command(keyring, config->keyring_passphrase_command);
+	pge_passphrase_limit(settings->timeout_ms);
+	return pge_loaded_keyring_set_command(keyring, settings->keyring_passphrase_command);
 }
 
 static void
@@ -304,8 +359,14 @@ parse_uri(const KmsCall *call, uint8_t *uuid, char *detail)
 	PgeStatus	status = pge_keyring_parse_uri(call->uri, uuid);
 
 	if (status != PGE_OK)
-		pge_kms_detail(detail, "The URI of a KEK in the local keyring is \"local:\" and a UUID in lower case.");
+		explain_uri(detail);
 	return status;
+}
+
+static void
+explain_uri(char *detail)
+{
+	pge_kms_detail(detail, "The URI of a KEK in the local keyring is \"local:\" and a UUID in lower case.");
 }
 
 /* The URI is one that we have parsed: no bytes in it that a log would mind. */

@@ -16,24 +16,17 @@ static const KmsProvider *const providers[] = {
 	NULL
 };
 
-const KmsProvider *
-pge_kms_provider_of(PgeBytes uri)
-{
-	if (uri.len == 0)
-		return providers[0];
-	for (int i = 0; providers[i] != NULL; i++)
-	{
-		size_t		len = strlen(providers[i]->scheme);
-
-		if (uri.len > len && memcmp(uri.data, providers[i]->scheme, len) == 0 &&
-			uri.data[len] == ':')
-			return providers[i];
-	}
-	return NULL;
-}
-
 const KmsProvider *const *
 pge_kms_providers(void)
 {
 	return providers;
+}
+
+const KmsProvider *
+pge_kms_provider_named(const char *name)
+{
+	for (int i = 0; providers[i] != NULL; i++)
+		if (strcmp(providers[i]->name, name) == 0)
+			return providers[i];
+	return NULL;
 }
