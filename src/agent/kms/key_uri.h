@@ -69,8 +69,9 @@ extern PgeStatus pge_key_uri_path(PgeBytes path, char decoded[PGE_KEK_URI_MAX + 
 								  char *detail);
 
 /*
- * Writes scheme://server/path[?instance=...].  "server", if not NULL, stands in
- * place of an empty or portless one.  PGE_TOO_LARGE: longer than a URI may be.
+ * Writes scheme://server/path[?instance=...], or scheme:path where there is no
+ * server.  "server", if neither NULL nor empty, stands in place of an empty or
+ * portless one.  PGE_TOO_LARGE: longer than a URI may be.
  */
 extern PgeStatus pge_key_uri_format(const KeyUri *key, const char *server,
 									char uri[PGE_KEK_URI_MAX + 1]);
