@@ -41,6 +41,8 @@ pge_status_name(PgeStatus status)
 			return "KEK not found";
 		case PGE_WRAPPING_DAMAGED:
 			return "wrapping damaged";
+		case PGE_DENIED:
+			return "denied";
 		case PGE_INVALID:
 			return "invalid";
 		case PGE_TOO_LARGE:

@@ -33,6 +33,8 @@ typedef enum PgeStatus
 	PGE_KEK_NOT_FOUND = 25,
 	PGE_WRAPPING_DAMAGED = 26,	/* wrong bytes, KEK or binding, or the check
 								 * value differs */
+	PGE_DENIED = 27,			/* the service, or its configuration, does not
+								 * let us */
 
 	/* arguments, resources, ourselves */
 	PGE_INVALID = 40,			/* an argument or a configuration is wrong */
