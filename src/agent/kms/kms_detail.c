@@ -16,7 +16,6 @@
 static void append_formatted(char *detail, const char *format, va_list args);
 static void mark_as_cut(char *detail);
 static void make_printable(char *text);
-static bool is_utf8(const unsigned char *p);
 
 void
 pge_kms_detail(char detail[KMS_DETAIL_LEN], const char *format,...)
@@ -73,7 +72,7 @@ mark_as_cut(char *detail)
 static void
 make_printable(char *text)
 {
-	bool		utf8 = is_utf8((const unsigned char *) text);
+	bool		utf8 = pge_kms_is_utf8(pge_bytes(text, strlen(text)));
 
 	for (char *p = text; *p != '\0'; p++)
 	{
@@ -84,23 +83,29 @@ make_printable(char *text)
 	}
 }
 
-/* Strict (RFC 3629), and without the control characters U+0080 to U+009F. */
-static bool
-is_utf8(const unsigned char *p)
+bool
+pge_kms_is_utf8(PgeBytes text)
 {
-	while (*p != '\0')
-	{
-		int			more = *p < 0x80 ? 0 : *p < 0xc2 ? -1 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : -1;
+	const uint8_t *p = text.data;
+	size_t		left = text.len;
 
-		if (more < 0)
+	while (left > 0)
+	{
+		size_t		len = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
+
+		if (len == 0 || len > left)
 			return false;
+		for (size_t i = 1; i < len; i++)
+		{
+			if ((p[i] & 0xc0) != 0x80)
+				return false;
+		}
 		if ((p[0] == 0xc2 && p[1] < 0xa0) ||
 			(p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
 			(p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
 			return false;
-		for (p++; more > 0; more--, p++)
-			if ((*p & 0xc0) != 0x80)
-				return false;
+		p += len;
+		left -= len;
 	}
 	return true;
 }

@@ -1,0 +1,255 @@
+/*-------------------------------------------------------------------------
+ *
+ * kms_instance.c
+ *	  Which configured key service serves a key, and whom.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/kms/kms.h"
+#include "agent/kms/kms_config.h"
+#include "agent/kms/kms_detail.h"
+
+static bool is_addressed(const KmsInstance *instance, const KeyUri *key, const KmsProvider *provider);
+static bool allows_key(const KmsInstance *instance, const char *path);
+static void say_not_configured(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
+static void say_not_allowed(const KmsInstance *instance, int addressed, const char *path, char *detail);
+static void say_several(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
+static void free_texts(char **texts, int count);
+static bool same_texts(char **a, int na, char **b, int nb);
+static bool same_settings(const KmsInstance *a, const KmsInstance *b);
+
+void
+pge_kms_config_free(KmsConfig *config)
+{
+	if (config == NULL)
+		return;
+	for (int i = 0; i < config->count; i++)
+	{
+		KmsInstance *instance = &config->instances[i];
+
+		for (int s = 0; s < instance->nsettings; s++)
+		{
+			free(instance->settings[s].name);
+			free(instance->settings[s].value);
+		}
+		free(instance->settings);
+		free_texts(instance->keys, instance->nkeys);
+		free_texts(instance->databases, instance->ndatabases);
+		free(instance->keyrings);
+	}
+	free(config);
+}
+
+static void
+free_texts(char **texts, int count)
+{
+	for (int i = 0; i < count; i++)
+		free(texts[i]);
+	free(texts);
+}
+
+const KmsSetting *
+pge_kms_setting_of(const KmsInstance *instance, const char *name)
+{
+	for (int i = 0; i < instance->nsettings; i++)
+	{
+		if (strcmp(instance->settings[i].name, name) == 0)
+			return &instance->settings[i];
+	}
+	return NULL;
+}
+
+const char *
+pge_kms_setting(const KmsInstance *instance, const char *name)
+{
+	const KmsSetting *setting = pge_kms_setting_of(instance, name);
+
+	return setting == NULL ? NULL : setting->value;
+}
+
+const char *
+pge_kms_instance_heading(const KmsInstance *instance, char heading[KMS_INSTANCE_HEADING_LEN])
+{
+	snprintf(heading, KMS_INSTANCE_HEADING_LEN, "[%s%s%s]", instance->provider->name,
+			 instance->name[0] != '\0' ? " " : "", instance->name);
+	return heading;
+}
+
+bool
+pge_kms_instance_equal(const KmsInstance *a, const KmsInstance *b)
+{
+	return a->provider == b->provider && strcmp(a->name, b->name) == 0 &&
+		strcmp(a->server, b->server) == 0 && same_settings(a, b) &&
+		same_texts(a->keys, a->nkeys, b->keys, b->nkeys) &&
+		same_texts(a->databases, a->ndatabases, b->databases, b->ndatabases) &&
+		a->nkeyrings == b->nkeyrings &&
+		(a->nkeyrings == 0 || memcmp(a->keyrings, b->keyrings, sizeof(*a->keyrings) * (size_t) a->nkeyrings) == 0);
+}
+
+static bool
+same_texts(char **a, int na, char **b, int nb)
+{
+	if (na != nb)
+		return false;
+	for (int i = 0; i < na; i++)
+	{
+		if (strcmp(a[i], b[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* In any order; none is there twice. */
+static bool
+same_settings(const KmsInstance *a, const KmsInstance *b)
+{
+	if (a->nsettings != b->nsettings)
+		return false;
+	for (int i = 0; i < a->nsettings; i++)
+	{
+		const char *other = pge_kms_setting(b, a->settings[i].name);
+
+		if (other == NULL || strcmp(a->settings[i].value, other) != 0)
+			return false;
+	}
+	return true;
+}
+
+PgeStatus
+pge_kms_config_find(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider,
+					const KmsInstance **instance, char *detail)
+{
+	const KmsInstance *refusing = NULL;
+	int			addressed = 0;
+	int			serving = 0;
+
+	*instance = NULL;
+	for (int i = 0; i < config->count; i++)
+	{
+		const KmsInstance *candidate = &config->instances[i];
+
+		if (!is_addressed(candidate, key, provider))
+			continue;
+		addressed++;
+		if (!allows_key(candidate, key->path))
+			refusing = candidate;
+		else if (serving++ == 0)
+			*instance = candidate;
+	}
+	if (serving == 1)
+		return PGE_OK;
+	*instance = NULL;
+	if (serving > 1)
+		say_several(config, key, provider, detail);
+	else if (refusing != NULL)
+		say_not_allowed(refusing, addressed, key->path, detail);
+	else
+		say_not_configured(config, key, provider, detail);
+	return PGE_INVALID;
+}
+
+static bool
+is_addressed(const KmsInstance *instance, const KeyUri *key, const KmsProvider *provider)
+{
+	return instance->provider == provider &&
+		(key->instance[0] == '\0' || strcmp(key->instance, instance->name) == 0) &&
+		(key->server[0] == '\0' || pge_key_uri_server_matches(key->server, instance->server));
+}
+
+/* What the local keyring has, it has made itself. */
+static bool
+allows_key(const KmsInstance *instance, const char *path)
+{
+	if (instance->provider == pge_kms_providers()[0])
+		return true;
+	for (int i = 0; i < instance->nkeys; i++)
+	{
+		if (pge_key_pattern_matches(instance->keys[i], path))
+			return true;
+	}
+	return false;
+}
+
+static void
+say_several(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail)
+{
+	pge_kms_detail(detail, "Several sections of pg_envelope.kms_config_file serve this key: add ?instance=NAME to the URI, with one of the names");
+	for (int i = 0; i < config->count; i++)
+	{
+		const KmsInstance *instance = &config->instances[i];
+
+		if (is_addressed(instance, key, provider) && allows_key(instance, key->path))
+			pge_kms_detail_append(detail, "\"%s\"", instance->name);
+	}
+}
+
+/* The file is the administrator's; that its lines are named helps whoever asks him. */
+static void
+say_not_allowed(const KmsInstance *instance, int addressed, const char *path, char *detail)
+{
+	char		heading[KMS_INSTANCE_HEADING_LEN];
+
+	pge_kms_instance_heading(instance, heading);
+	if (addressed > 1)
+		pge_kms_detail(detail, "None of the %d sections of pg_envelope.kms_config_file with this address allows the key. One of them, as %s, needs",
+					   addressed, heading);
+	else
+		pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file does not allow the key. It needs", heading);
+	if (instance->keys_line == 0)
+		pge_kms_detail_append(detail, "the line: allow_keys = %s", path);
+	else
+		pge_kms_detail_append(detail, "this at the end of its allow_keys (line %d): , %s", instance->keys_line, path);
+}
+
+static void
+say_not_configured(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail)
+{
+	int			named = 0;
+
+	for (int i = 0; i < config->count; i++)
+		named += config->instances[i].provider == provider && strcmp(config->instances[i].name, key->instance) == 0;
+	if (key->instance[0] != '\0' && named == 0)
+		pge_kms_detail(detail, "There is no section [%s %s] in pg_envelope.kms_config_file.", provider->name, key->instance);
+	else if (key->instance[0] != '\0')
+		pge_kms_detail(detail, "Section [%s %s] of pg_envelope.kms_config_file is not for \"%s\".", provider->name, key->instance, key->server);
+	else if (key->server[0] != '\0')
+		pge_kms_detail(detail, "No section [%s NAME] of pg_envelope.kms_config_file is for \"%s\".", provider->name, key->server);
+	else
+		pge_kms_detail(detail, "There is no section [%s NAME] in pg_envelope.kms_config_file.", provider->name);
+}
+
+/*
+ * Who asks says from which database it does; so this stops a mistake, and
+ * nobody who has taken a backend over.
+ */
+PgeStatus
+pge_kms_instance_admits(const KmsInstance *instance, PgeBytes database, PgeBytes keyring, char *detail)
+{
+	char		heading[KMS_INSTANCE_HEADING_LEN];
+	bool		database_good = instance->ndatabases == 0;
+	bool		keyring_good = instance->nkeyrings == 0;
+
+	for (int i = 0; i < instance->ndatabases; i++)
+	{
+		size_t		len = strlen(instance->databases[i]);
+
+		if (len == database.len && memcmp(instance->databases[i], database.data, len) == 0)
+			database_good = true;
+	}
+	for (int i = 0; i < instance->nkeyrings; i++)
+	{
+		if (keyring.len == PGE_UUID_LEN && memcmp(instance->keyrings[i], keyring.data, PGE_UUID_LEN) == 0)
+			keyring_good = true;
+	}
+	if (database_good && keyring_good)
+		return PGE_OK;
+	pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file has this %s not in its %s.",
+				   pge_kms_instance_heading(instance, heading), database_good ? "database's keyring (envelope.keyring)" : "database",
+				   database_good ? "allow_keyrings" : "allow_databases");
+	return PGE_DENIED;
+}
