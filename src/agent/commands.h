@@ -13,6 +13,7 @@
 #define COMMAND_FAILED	1		/* said why on stderr */
 #define COMMAND_USAGE	2
 
+extern int	pge_command_check_config(int argc, char **argv);
 extern int	pge_command_keyring(int argc, char **argv);
 
 #endif							/* PGE_AGENT_COMMANDS_H */

@@ -34,6 +34,7 @@ static int	show_version(int argc, char **argv);
 static int	show_help(int argc, char **argv);
 
 static const Command commands[] = {
+	{"check-config", pge_command_check_config, "read pg_envelope.kms_config_file as the server does"},
 	{"keyring", pge_command_keyring, "look after the local keyring (keyring --help)"},
 	{"serve", serve, "answer the server's backends (started by the server only)"},
 	{"--version", show_version, "print the version"},
@@ -126,7 +127,7 @@ show_help(int argc, char **argv)
 	(void) argv;
 	printf("pg_envelope_agent: talks to key services for PostgreSQL's extension pg_envelope.\n\n");
 	for (size_t i = 0; i < NCOMMANDS; i++)
-		printf("  pg_envelope_agent %-10s %s\n", commands[i].name, commands[i].help);
+		printf("  pg_envelope_agent %-12s %s\n", commands[i].name, commands[i].help);
 	printf("\nExit status: 0 done, 1 failed, 2 wrong usage.\n");
 	return COMMAND_OK;
 }
