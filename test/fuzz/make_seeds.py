@@ -6,6 +6,7 @@ SPDX-License-Identifier: PostgreSQL
 """
 import hashlib
 import pathlib
+import re
 import struct
 import sys
 
@@ -61,3 +62,21 @@ seed("local_unwrap_fuzz", "longer", b"\1\1")
 seed("local_unwrap_fuzz", "shorter", b"\1\377")
 seed("local_unwrap_fuzz", "foreign", fmt.wrap_local(KEY, 1, bytes(32), b"binding"))
 seed("local_unwrap_fuzz", "version-0", b"\1\0\6\1")
+for number, line in enumerate((HERE.parent / "vectors" / "hostile_uris.txt").read_bytes().splitlines()):
+    if line and not line.startswith(b"#"):
+        uri = line.split(b"\t")[1].replace(b"{server}", b"{host}:{port}").replace(b"{host}", b"a").replace(b"{port}", b"1")
+        uri = re.sub(rb"\\x(..)", lambda m: bytes.fromhex(m[1].decode()), uri)
+        seed("key_uri_fuzz", f"hostile-{number}", b"transit/keys/tenant-*\n" + uri)
+seed("key_uri_fuzz", "ipv6", b"*\nvault://[0:0::1]:8200/a?instance=b.c")
+seed("key_uri_fuzz", "stars", b"*a*b/*c*\nvault://a/xaxb/cc")
+CORP = b"[vault corp] ; a\naddress = https://a:1\n"
+seed("kms_config_fuzz", "all", CORP + b"ca_file = /c\ntoken_file=/t ;\nallow_keys = a/*, b\nallow_databases = a,b\n"
+     b"allow_keyrings = 00112233-4455-6677-8899-aabbccddeeff\n# b\n[local]\nallow_databases = c\n[other x.y-z_1]\n")
+seed("kms_config_fuzz", "no-address", b"[vault corp]\nca_file = a\n")
+seed("kms_config_fuzz", "two", CORP + CORP)
+seed("kms_config_fuzz", "same", CORP + b"ca_file = a\nca_file = b\n")
+seed("kms_config_fuzz", "utf-8", CORP + b"allow_databases = \xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91\n")
+seed("kms_config_fuzz", "latin-1", CORP + b"allow_databases = \xe9\n")
+seed("kms_config_fuzz", "windows", CORP.replace(b"\n", b"\r\n"))
+seed("kms_config_fuzz", "mark", b"\xef\xbb\xbf" + CORP)
+seed("kms_config_fuzz", "names", b"[local]\n[local]\n[vault]\n[local a]\n[x y z]\n")
