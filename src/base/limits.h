@@ -17,6 +17,7 @@
 									 * than the binding's u16 */
 #define PGE_KEK_NAME_MAX		63	/* bytes, as an SQL identifier */
 #define PGE_KEK_URI_MAX			1024
+#define PGE_DATABASE_MAX		63	/* bytes, as an SQL identifier */
 #define PGE_KEK_VERSION_MAX		128 /* what a service reports as its key's
 									 * version */
 #define PGE_WRAPPED_MAX			8192	/* AWS: CiphertextBlob <= 6144, plus

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
@@ -70,6 +71,7 @@ static PgeClientPipe *call_pipe = NULL;
 static void check_may_wait(void);
 static void encode_request(PgeClientPipe *pipe, PgeFrame *request,
 						   ClientRequest *pending);
+static PgeBytes database_name(void);
 static void close_pipe(PgeClientPipe *pipe);
 static bool take_fate(PgeClientPipe *pipe, PgeFrame *answer);
 static void give_up_if_late(PgeClientPipe *pipe, uint64 now);
@@ -163,6 +165,8 @@ encode_request(PgeClientPipe *pipe, PgeFrame *request, ClientRequest *pending)
 	PgeBuffer	out = {room, 0, sizeof(room)};
 	PgeStatus	status;
 
+	if (request->binding.len > 0)
+		request->database = database_name();
 	status = pge_random_bytes(&request->ticket, sizeof(request->ticket));
 	if (status == PGE_OK)
 		status = pge_frame_encode(request, &out);
@@ -173,6 +177,26 @@ encode_request(PgeClientPipe *pipe, PgeFrame *request, ClientRequest *pending)
 	pending->bytes = MemoryContextAlloc(pipe->context, out.len);
 	pending->len = out.len;
 	memcpy(pending->bytes, room, out.len);
+}
+
+/*
+ * Of the catalog, as a worker of a parallel query has no other source; a database
+ * in use is not renamed, so once is enough.
+ */
+static PgeBytes
+database_name(void)
+{
+	static char name[NAMEDATALEN];
+
+	if (name[0] == '\0')
+	{
+		char	   *found = get_database_name(MyDatabaseId);
+
+		if (found != NULL)
+			strlcpy(name, found, sizeof(name));
+	}
+	/* a server built for longer names: none is better than another's */
+	return pge_bytes(name, strlen(name) > PGE_DATABASE_MAX ? 0 : strlen(name));
 }
 
 void

@@ -67,9 +67,11 @@ static const FieldRule field_rules[] = {
 	[PGE_TAG_NAME] = {1, PGE_FRAME_NAME_MAX, FIELD_LINE, IN_ANSWER | IN_SETTINGS},
 	[PGE_TAG_VALUE] = {0, PGE_FRAME_VALUE_MAX, FIELD_LINES,
 	IN_ANSWER | IN_SETTINGS | IN_READY | IN_LOG},
+	[PGE_TAG_DATABASE] = {1, PGE_DATABASE_MAX, FIELD_BYTES,
+	IN_UNWRAP | IN_WRAP_NEW | IN_REWRAP},
 };
 
-#define TAG_LAST	PGE_TAG_VALUE
+#define TAG_LAST	PGE_TAG_DATABASE
 
 /* Writes fields; with data NULL it only counts. */
 typedef struct FieldWriter
@@ -353,6 +355,9 @@ store_field(PgeFrame *frame, unsigned tag, PgeBytes field, unsigned *seen)
 		case PGE_TAG_CHECK_VALUE:
 			single = &frame->check_value;
 			break;
+		case PGE_TAG_DATABASE:
+			single = &frame->database;
+			break;
 		case PGE_TAG_DEK:
 			single = &frame->dek;
 			break;
@@ -400,6 +405,7 @@ write_body(const PgeFrame *frame, FieldWriter *writer)
 	write_single(writer, PGE_TAG_SECRET, frame->secret);
 	write_single(writer, PGE_TAG_BINDING, frame->binding);
 	write_single(writer, PGE_TAG_CHECK_VALUE, frame->check_value);
+	write_single(writer, PGE_TAG_DATABASE, frame->database);
 	write_single(writer, PGE_TAG_DEK, frame->dek);
 	write_single(writer, PGE_TAG_DETAIL, frame->detail);
 	write_array(writer, PGE_TAG_URI, frame->uri, frame->nuris);

@@ -36,18 +36,20 @@
  * What each request carries and its answer (status 0) carries; an answer with
  * another status carries "detail" (a sentence for DETAIL: names, paths, facts,
  * never key bytes):
- *	UNWRAP		uri[0], binding, check_value, wrapped[0]	-> dek (32)
- *	WRAP_NEW	uri[1..n], binding							-> check_value, wrapped[n], kek_version[n]
+ *	UNWRAP		uri[0], binding, check_value, wrapped[0], database	-> dek (32)
+ *	WRAP_NEW	uri[1..n], binding, database				-> check_value, wrapped[n], kek_version[n]
  *				(the agent draws the DEK, wraps it under each URI, unwraps again, compares)
- *	REWRAP		uri[0] old, uri[1] new, binding, check_value, wrapped[0]
+ *	REWRAP		uri[0] old, uri[1] new, binding, check_value, wrapped[0], database
  *															-> wrapped[0], kek_version[0]
  *				(the agent unwraps under old, verifies the check value, wraps
  *				under new, unwraps again and compares)
  *	CREATE_KEK	uri[0], or no uri: a new KEK in the local keyring
  *															-> uri[0], kek_version[0], detail (what an administrator must know)
  *	ROTATE_KEK	uri[0]										-> kek_version[0]
- *	DESCRIBE_KEK uri[0]										-> kek_version[0] (current), detail
+ *	DESCRIBE_KEK uri[0]										-> uri[0] (canonical), kek_version[0] (current), detail
  *	STATUS		-											-> name[n], value[n]
+ *
+ * database is the name of the client's; without it only what is for any is allowed.
  *
  * The keeper's pipe (a socketpair; no handshake, the pair is private):
  *	keeper	SETTINGS	name[n], value[n], secret (32, first frame only)
@@ -111,7 +113,8 @@ typedef enum PgeFrameTag
 	PGE_TAG_WRAPPED = 9,
 	PGE_TAG_KEK_VERSION = 10,
 	PGE_TAG_NAME = 11,
-	PGE_TAG_VALUE = 12
+	PGE_TAG_VALUE = 12,
+	PGE_TAG_DATABASE = 13
 } PgeFrameTag;
 
 typedef struct PgeFrame
@@ -128,6 +131,7 @@ typedef struct PgeFrame
 	PgeBytes	secret;			/* the socket's secret: keeper's pipe only */
 	PgeBytes	binding;
 	PgeBytes	check_value;
+	PgeBytes	database;		/* its name, in no encoding that we know */
 	PgeBytes	dek;			/* key bytes: wipe what this points into */
 	PgeBytes	detail;			/* UTF-8, no control characters */
 	int			nuris;

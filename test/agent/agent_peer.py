@@ -27,10 +27,10 @@ ANSWER = 32
 SETTINGS, READY, LOG = 48, 49, 50
 
 TAGS = {"nonce": 1, "proof": 2, "secret": 3, "binding": 4, "check_value": 5, "dek": 6,
-        "detail": 7, "uri": 8, "wrapped": 9, "kek_version": 10, "name": 11, "value": 12}
+        "detail": 7, "uri": 8, "wrapped": 9, "kek_version": 10, "name": 11, "value": 12, "database": 13}
 NAMES = {number: name for name, number in TAGS.items()}
 
-OK, MALFORMED, UNREACHABLE, THROTTLED, KEK_NOT_FOUND, DAMAGED, INVALID = 0, 2, 20, 22, 25, 26, 40
+OK, MALFORMED, UNREACHABLE, THROTTLED, KEK_NOT_FOUND, DAMAGED, DENIED, INVALID = 0, 2, 20, 22, 25, 26, 27, 40
 
 HEADER = struct.Struct(">IBBHQII")
 VERSION = 1

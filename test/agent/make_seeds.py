@@ -13,6 +13,7 @@ from agent_peer import *  # noqa: E402,F403
 CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fuzz", "corpus")
 NONCE = bytes(range(32))
 ROW = [("uri", b"local:1"), ("binding", binding(7)), ("check_value", NONCE), ("wrapped", b"\1\1\0wrapped")]
+DATABASE = [("database", b"app")]
 
 SEEDS = {
     "hello": frame(HELLO, [("nonce", NONCE)]),
@@ -21,6 +22,10 @@ SEEDS = {
     "unwrap": frame(UNWRAP, ROW, 1, 2),
     "wrap-new": frame(WRAP_NEW, [("uri", b"local:1"), ("uri", b"local:2"), ("binding", binding(7))], 1),
     "rewrap": frame(REWRAP, [("uri", b"local:2")] + ROW, 1),
+    "unwrap-of-database": frame(UNWRAP, ROW + DATABASE, 1, 2),
+    "wrap-new-of-database": frame(WRAP_NEW, [("uri", b"local:1"), ("binding", binding(7))] + DATABASE, 1),
+    "rewrap-of-database": frame(REWRAP, [("uri", b"local:2")] + ROW + DATABASE, 1),
+    "database-twice": frame(UNWRAP, ROW + 2 * DATABASE, 1, 2),
     "create-kek": frame(CREATE_KEK, ticket=1),
     "rotate-kek": frame(ROTATE_KEK, [("uri", b"local:1")], 1),
     "status": frame(STATUS, ticket=2**64 - 1),
@@ -36,7 +41,8 @@ SEEDS = {
     "other-version": frame(STATUS, version=2),
 }
 
-REQUESTS = ["unwrap", "wrap-new", "rewrap", "create-kek", "rotate-kek", "status"]
+REQUESTS = ["unwrap", "wrap-new", "rewrap", "create-kek", "rotate-kek", "status",
+            "unwrap-of-database", "wrap-new-of-database", "rewrap-of-database"]
 
 
 def setting(name, value):

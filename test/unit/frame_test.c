@@ -199,6 +199,7 @@ static const TagCase tag_cases[] = {
 	{PGE_TAG_WRAPPED, PGE_FRAME_UNWRAP, PGE_FRAME_WRAP_NEW, 1, PGE_WRAPPED_MAX, true, false},
 	{PGE_TAG_KEK_VERSION, PGE_FRAME_ANSWER, PGE_FRAME_ROTATE_KEK, 0, PGE_KEK_VERSION_MAX, true, true},
 	{PGE_TAG_VALUE, PGE_FRAME_READY, PGE_FRAME_STATUS, 0, PGE_FRAME_VALUE_MAX, true, true},
+	{PGE_TAG_DATABASE, PGE_FRAME_UNWRAP, PGE_FRAME_CREATE_KEK, 1, PGE_DATABASE_MAX, false, false},
 };
 
 static PgeStatus
@@ -235,7 +236,7 @@ check_field_rules(void)
 		check((decode_raw() == PGE_OK) == !c->text, "tag %u: %s", c->tag, c->text ? "no control characters" : "any bytes");
 	}
 	check_status(decode_one(PGE_FRAME_ANSWER, 0, 1), PGE_MALFORMED, "tag 0 is unknown");
-	check_status(decode_one(PGE_FRAME_ANSWER, PGE_TAG_VALUE + 1, 1), PGE_MALFORMED, "so is the one after the last");
+	check_status(decode_one(PGE_FRAME_ANSWER, PGE_TAG_DATABASE + 1, 1), PGE_MALFORMED, "so is the one after the last");
 	check_status(decode_one(PGE_FRAME_ANSWER, 0xffff, 1), PGE_MALFORMED, "and the greatest");
 }
 
