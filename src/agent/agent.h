@@ -93,7 +93,7 @@ typedef struct Agent
 	int			exit_code;
 	PgeSecret	socket_secret;
 	AgentSettings settings;
-	KmsSessions sessions;
+	KmsSessions *sessions;		/* NULL: not configured yet */
 	KmsReload	reload;
 	AgentJobs	jobs;
 	SingleFlight flight;

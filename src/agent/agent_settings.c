@@ -37,6 +37,9 @@ pge_agent_settings_read(const PgeFrame *frame, AgentSettings *settings,
 		else if (is_named(name, "keyring_passphrase_command"))
 			fits = copy_text(value, settings->passphrase_command,
 							 sizeof(settings->passphrase_command));
+		else if (is_named(name, "kms_config_file"))
+			fits = copy_text(value, settings->kms_config_file,
+							 sizeof(settings->kms_config_file));
 		else if (is_named(name, "kms_concurrency"))
 			fits = copy_number(value, JOBS_CONCURRENCY_MAX, &settings->kms_concurrency);
 		else if (is_named(name, "kms_timeout_ms"))
@@ -57,6 +60,7 @@ pge_agent_settings_kms(const AgentSettings *settings)
 		.keyring_file = settings->keyring_file,
 		.keyring_passphrase_command = settings->passphrase_command,
 		.timeout_ms = settings->kms_timeout_ms,
+		.concurrency = settings->kms_concurrency,
 	};
 
 	return kms;

@@ -13,6 +13,7 @@ typedef struct AgentSettings
 {
 	char		keyring_file[PGE_FRAME_VALUE_MAX + 1];
 	char		passphrase_command[PGE_FRAME_VALUE_MAX + 1];
+	char		kms_config_file[PGE_FRAME_VALUE_MAX + 1];	/* "": none */
 	int			kms_concurrency;
 	int			kms_timeout_ms;
 } AgentSettings;

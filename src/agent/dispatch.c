@@ -17,9 +17,11 @@
 
 #define REMARK_AGAIN_MS		60000	/* the same remark is logged once in this
 									 * time */
+#define MARGIN_MAX_MS		500
 
 static AgentJob *start_job(Agent *agent, PgeBytes bytes,
 						   const PgeFrame *request);
+static uint64_t deadline_from_now(const Agent *agent);
 static bool add_waiter(Agent *agent, AgentClient *client, AgentJob *job,
 					   uint64_t ticket);
 static void drop_waiter(Agent *agent, AgentWaiter *waiter);
@@ -65,7 +67,7 @@ pge_dispatch_request(Agent *agent, AgentClient *client, PgeBytes bytes,
 	}
 
 	if (request->type == PGE_FRAME_UNWRAP)
-		job = pge_flight_find(&agent->flight, request);
+		job = pge_flight_find(&agent->flight, request, agent->sessions);
 	if (job != NULL)
 		agent->counters.joined++;
 	else
@@ -124,11 +126,8 @@ pge_dispatch_abandon(Agent *agent)
 static AgentJob *
 start_job(Agent *agent, PgeBytes bytes, const PgeFrame *request)
 {
-	int			service = pge_kms_sessions_find(&agent->sessions, request->uri[0]);
-	AgentJob   *job;
+	AgentJob   *job = pge_job_new(bytes, agent->sessions, deadline_from_now(agent));
 
-	/* Of no service: any thread can say so. */
-	job = pge_job_new(bytes, service >= 0 ? service : 0);
 	if (job == NULL)
 		return NULL;
 	if (!pge_jobs_submit(&agent->jobs, job))
@@ -139,6 +138,19 @@ start_job(Agent *agent, PgeBytes bytes, const PgeFrame *request)
 	if (request->type == PGE_FRAME_UNWRAP)
 		pge_flight_add(&agent->flight, job);
 	return job;
+}
+
+/*
+ * Less than the backend waits: what the service has to say about its lateness
+ * shall reach who would otherwise hear of a silent agent.
+ */
+static uint64_t
+deadline_from_now(const Agent *agent)
+{
+	uint64_t	timeout = (uint64_t) agent->settings.kms_timeout_ms;
+	uint64_t	margin = timeout / 8 < MARGIN_MAX_MS ? timeout / 8 : MARGIN_MAX_MS;
+
+	return timeout == 0 ? 0 : pge_agent_now_ms() + timeout - margin;
 }
 
 static bool

@@ -17,15 +17,13 @@
 static bool start_worker(JobQueue *queue);
 static void *worker_main(void *arg);
 static AgentJob *wait_for_job(JobQueue *queue);
-static void perform(AgentJobs *jobs, AgentJob *job);
+static void perform(AgentJob *job);
 static void unlink_job(JobQueue *queue, AgentJob *job);
 
 void
-pge_jobs_init(AgentJobs *jobs, const KmsSessions *sessions,
-			  void (*notify) (void *arg), void *notify_arg)
+pge_jobs_init(AgentJobs *jobs, void (*notify) (void *arg), void *notify_arg)
 {
 	memset(jobs, 0, sizeof(*jobs));
-	jobs->sessions = sessions;
 	jobs->notify = notify;
 	jobs->notify_arg = notify_arg;
 	jobs->concurrency = 1;
@@ -56,14 +54,15 @@ pge_jobs_set_concurrency(AgentJobs *jobs, int concurrency)
 }
 
 AgentJob *
-pge_job_new(PgeBytes frame, int service)
+pge_job_new(PgeBytes frame, KmsSessions *sessions, uint64_t deadline_ms)
 {
 	AgentJob   *job = calloc(1, sizeof(*job));
 
 	if (job == NULL)
 		return NULL;
 	atomic_init(&job->cancelled, false);
-	job->service = service;
+	job->sessions = pge_kms_sessions_hold(sessions);
+	job->deadline_ms = deadline_ms;
 	job->len = frame.len;
 	job->bytes = malloc(frame.len);
 	if (job->bytes != NULL)
@@ -74,6 +73,7 @@ pge_job_new(PgeBytes frame, int service)
 		pge_job_free(job);
 		return NULL;
 	}
+	job->slot = pge_kms_sessions_slot(sessions, job->request.uri, job->request.nuris);
 	return job;
 }
 
@@ -86,13 +86,14 @@ pge_job_free(AgentJob *job)
 	if (job->bytes != NULL)
 		pge_secret_wipe(job->bytes, job->len);
 	free(job->bytes);
+	pge_kms_sessions_release(job->sessions);
 	free(job);
 }
 
 bool
 pge_jobs_submit(AgentJobs *jobs, AgentJob *job)
 {
-	JobQueue   *queue = &jobs->queues[job->service];
+	JobQueue   *queue = &jobs->queues[job->slot];
 	bool		served;
 
 	pthread_mutex_lock(&jobs->lock);
@@ -125,7 +126,7 @@ pge_jobs_cancel(AgentJobs *jobs, AgentJob *job)
 	pthread_mutex_lock(&jobs->lock);
 	ours = job->state == JOB_QUEUED;
 	if (ours)
-		unlink_job(&jobs->queues[job->service], job);
+		unlink_job(&jobs->queues[job->slot], job);
 	pthread_mutex_unlock(&jobs->lock);
 	return ours;
 }
@@ -187,7 +188,7 @@ worker_main(void *arg)
 	{
 		jobs->running++;
 		pthread_mutex_unlock(&jobs->lock);
-		perform(jobs, job);
+		perform(job);
 		pthread_mutex_lock(&jobs->lock);
 		jobs->running--;
 		job->state = JOB_FINISHED;
@@ -225,13 +226,13 @@ wait_for_job(JobQueue *queue)
 }
 
 static void
-perform(AgentJobs *jobs, AgentJob *job)
+perform(AgentJob *job)
 {
 	AgentAnswer *answer = calloc(1, sizeof(*answer));
 
 	if (answer != NULL)
-		pge_request_perform(jobs->sessions, &job->request, &job->cancelled,
-							answer);
+		pge_request_perform(job->sessions, &job->request, job->deadline_ms,
+							&job->cancelled, answer);
 	job->answer = answer;
 }
 

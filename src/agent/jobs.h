@@ -1,7 +1,7 @@
 /*
  * jobs.h -- requests on their way through the worker threads.
  *
- * Each key service has a queue and threads of its own, so a service that hangs
+ * Each session has a queue and threads of its own, so a service that hangs
  * holds up nobody else's keys.  Threads are made as they are needed, at most
  * "concurrency" for a service.
  *
@@ -46,7 +46,9 @@ struct AgentJob
 	uint8_t    *bytes;
 	size_t		len;
 	PgeFrame	request;		/* spans point into "bytes" */
-	int			service;		/* index into KmsSessions */
+	KmsSessions *sessions;		/* held until the job is freed */
+	int			slot;			/* of the session whose queue it waits in */
+	uint64_t	deadline_ms;	/* monotonic; 0: not known */
 
 	/* shared */
 	atomic_bool cancelled;
@@ -73,7 +75,6 @@ typedef struct JobQueue
 
 typedef struct AgentJobs
 {
-	const KmsSessions *sessions;
 	void		(*notify) (void *arg);	/* a job has finished; any thread */
 	void	   *notify_arg;
 
@@ -86,12 +87,11 @@ typedef struct AgentJobs
 	JobQueue	queues[KMS_SESSIONS_MAX];
 } AgentJobs;
 
-extern void pge_jobs_init(AgentJobs *jobs, const KmsSessions *sessions,
-						  void (*notify) (void *arg), void *notify_arg);
+extern void pge_jobs_init(AgentJobs *jobs, void (*notify) (void *arg), void *notify_arg);
 extern void pge_jobs_set_concurrency(AgentJobs *jobs, int concurrency);
 
-/* Copies the frame.  NULL: memory is short. */
-extern AgentJob *pge_job_new(PgeBytes frame, int service);
+/* Copies the frame, and holds the set.  NULL: memory is short. */
+extern AgentJob *pge_job_new(PgeBytes frame, KmsSessions *sessions, uint64_t deadline_ms);
 extern void pge_job_free(AgentJob *job);
 
 /* false: no thread could be made and none is there; the job is the caller's. */

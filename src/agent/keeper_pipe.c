@@ -19,6 +19,7 @@ static void take_settings(Agent *agent, const PgeFrame *frame);
 static void begin(Agent *agent, const PgeFrame *frame,
 				  const AgentSettings *settings);
 static void start_reload(Agent *agent, const AgentSettings *settings);
+static void log_problem(Agent *agent, const char *consequence);
 static void fail(Agent *agent);
 
 void
@@ -85,15 +86,24 @@ pge_keeper_take_reload(Agent *agent)
 
 	if (!pge_kms_reload_take(reload))
 		return;
-	if (reload->status == PGE_OK)
-	{
-		agent->settings = reload->settings;
-		pge_jobs_set_concurrency(&agent->jobs, agent->settings.kms_concurrency);
-	}
-	else
+	if (reload->after == NULL)
 		pge_keeper_log(agent, AGENT_WARNING,
-					   "Key service \"%s\" does not take its new settings (%s) and keeps those that it had.",
-					   reload->scheme, pge_status_name(reload->status));
+					   "The agent keeps its old settings: it is out of memory.");
+	else
+	{
+		pge_kms_sessions_release(agent->sessions);
+		agent->sessions = reload->after;
+		log_problem(agent, "the key services stay as they were");
+		if (reload->refused == NULL)
+		{
+			agent->settings = reload->settings;
+			pge_jobs_set_concurrency(&agent->jobs, agent->settings.kms_concurrency);
+		}
+		else
+			pge_keeper_log(agent, AGENT_WARNING,
+						   "Key service \"%s\" does not take its new settings (%s) and keeps those that it had.",
+						   reload->refused, pge_status_name(reload->refusal));
+	}
 	if (reload->again)
 	{
 		AgentSettings next = reload->next;
@@ -127,7 +137,7 @@ static void
 begin(Agent *agent, const PgeFrame *frame, const AgentSettings *settings)
 {
 	KmsSettings kms;
-	const char *scheme = "";
+	char		detail[KMS_DETAIL_LEN];
 	PgeStatus	status;
 	PgeFrame	ready;
 
@@ -140,15 +150,14 @@ begin(Agent *agent, const PgeFrame *frame, const AgentSettings *settings)
 	}
 	agent->settings = *settings;
 	kms = pge_agent_settings_kms(&agent->settings);
-	status = pge_kms_sessions_open(&agent->sessions, &kms, &scheme);
+	status = pge_kms_sessions_open(&kms, settings->kms_config_file, &agent->sessions, detail);
 	if (status != PGE_OK)
 	{
-		pge_keeper_log(agent, AGENT_WARNING,
-					   "The agent stops: key service \"%s\" does not take its settings (%s).",
-					   scheme, pge_status_name(status));
+		pge_keeper_log(agent, AGENT_WARNING, "The agent stops: %s", detail);
 		fail(agent);
 		return;
 	}
+	log_problem(agent, "there are local keys only");
 	memcpy(agent->socket_secret.bytes, frame->secret.data,
 		   PGE_SOCKET_SECRET_LEN);
 	pge_jobs_set_concurrency(&agent->jobs, settings->kms_concurrency);
@@ -165,9 +174,18 @@ begin(Agent *agent, const PgeFrame *frame, const AgentSettings *settings)
 static void
 start_reload(Agent *agent, const AgentSettings *settings)
 {
-	if (!pge_kms_reload_start(&agent->reload, settings))
+	if (!pge_kms_reload_start(&agent->reload, agent->sessions, settings))
 		pge_keeper_log(agent, AGENT_WARNING,
 					   "The agent keeps its old settings: it could not start a thread.");
+}
+
+static void
+log_problem(Agent *agent, const char *consequence)
+{
+	if (agent->sessions->problem[0] != '\0')
+		pge_keeper_log(agent, AGENT_WARNING,
+					   "The configuration of the key services is not in order, so %s. %s",
+					   consequence, agent->sessions->problem);
 }
 
 static void

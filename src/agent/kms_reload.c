@@ -14,18 +14,17 @@
 static void *reload_main(void *arg);
 
 void
-pge_kms_reload_init(KmsReload *reload, KmsSessions *sessions,
-					void (*notify) (void *arg), void *notify_arg)
+pge_kms_reload_init(KmsReload *reload, void (*notify) (void *arg), void *notify_arg)
 {
 	memset(reload, 0, sizeof(*reload));
 	atomic_init(&reload->finished, false);
-	reload->sessions = sessions;
 	reload->notify = notify;
 	reload->notify_arg = notify_arg;
 }
 
 bool
-pge_kms_reload_start(KmsReload *reload, const AgentSettings *settings)
+pge_kms_reload_start(KmsReload *reload, const KmsSessions *sessions,
+					 const AgentSettings *settings)
 {
 	pthread_t	thread;
 
@@ -36,7 +35,7 @@ pge_kms_reload_start(KmsReload *reload, const AgentSettings *settings)
 		return true;
 	}
 	reload->settings = *settings;
-	reload->scheme = "";
+	reload->before = sessions;
 	if (pthread_create(&thread, NULL, reload_main, reload) != 0)
 		return false;
 	pthread_detach(thread);
@@ -60,8 +59,8 @@ reload_main(void *arg)
 	KmsReload  *reload = arg;
 	KmsSettings settings = pge_agent_settings_kms(&reload->settings);
 
-	reload->status = pge_kms_sessions_reload(reload->sessions, &settings,
-											 &reload->scheme);
+	(void) pge_kms_sessions_renew(reload->before, &settings, reload->settings.kms_config_file,
+								  &reload->after, &reload->refused, &reload->refusal);
 	atomic_store(&reload->finished, true);
 	reload->notify(reload->notify_arg);
 	return NULL;

@@ -19,7 +19,6 @@
 
 typedef struct KmsReload
 {
-	KmsSessions *sessions;
 	void		(*notify) (void *arg);
 	void	   *notify_arg;
 	bool		busy;
@@ -28,20 +27,23 @@ typedef struct KmsReload
 
 	/* the thread's until it has set "finished" */
 	AgentSettings settings;
-	PgeStatus	status;
-	const char *scheme;			/* of the service that refused */
+	const KmsSessions *before;	/* the loop's set */
+	KmsSessions *after;			/* NULL: memory was short */
+	const char *refused;		/* who keeps what he had, or NULL */
+	PgeStatus	refusal;
 	atomic_bool finished;
 } KmsReload;
 
-extern void pge_kms_reload_init(KmsReload *reload, KmsSessions *sessions,
-								void (*notify) (void *arg), void *notify_arg);
+extern void pge_kms_reload_init(KmsReload *reload, void (*notify) (void *arg),
+								void *notify_arg);
 
-/* false: no thread could be made; nothing has changed. */
-extern bool pge_kms_reload_start(KmsReload *reload,
+/* "sessions" stays until it is taken.  false: no thread could be made; nothing
+ * has changed. */
+extern bool pge_kms_reload_start(KmsReload *reload, const KmsSessions *sessions,
 								 const AgentSettings *settings);
 
-/* true: one has finished; reload->settings, status and scheme tell of it until
- * the next start. */
+/* true: one has finished; reload->settings, refused and refusal tell of it until
+ * the next start, and reload->after is the caller's. */
 extern bool pge_kms_reload_take(KmsReload *reload);
 
 #endif							/* PGE_AGENT_KMS_RELOAD_H */

@@ -1,79 +1,460 @@
 /*-------------------------------------------------------------------------
  *
  * kms_sessions.c
- *	  The open session of each key service of this build.
+ *	  The open sessions of the key services that are configured.
+ *
+ * A session may need its section for as long as it lives, and a set needs the
+ * whole file: so a file's contents are counted, too.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "agent/kms/kms_detail.h"
 #include "agent/kms_sessions.h"
 
-PgeStatus
-pge_kms_sessions_open(KmsSessions *sessions, const KmsSettings *settings,
-					  const char **scheme)
+#define SLOT_NONE		(-1)
+#define ALL_SLOTS		((UINT64_C(1) << KMS_SESSIONS_MAX) - 1)
+#define SCHEME_SHOWN	32
+
+struct KmsFile
 {
-	const KmsProvider *const *list = pge_kms_providers();
-	char		detail[KMS_DETAIL_LEN];
+	atomic_int	references;
+	KmsConfig  *config;
+};
 
-	memset(sessions, 0, sizeof(*sessions));
-	for (int i = 0; list[i] != NULL; i++)
+struct KmsOpened
+{
+	atomic_int	references;		/* sets that have it */
+	int			slot;
+	const KmsProvider *provider;
+	KmsSession *session;
+	KmsFile    *file;			/* where "instance" stands */
+	const KmsInstance *instance;	/* what it was opened with, */
+	int			timeout_ms;		/* and these */
+	int			concurrency;
+};
+
+static atomic_int closing;
+
+static PgeStatus parse(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail);
+static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
+							   KmsTarget * target, char *detail);
+static PgeStatus write_uri(const KmsTarget * target, const char *instance,
+						   char uri[PGE_KEK_URI_MAX + 1]);
+static KmsFile * read_file(const char *path, PgeStatus *status, char *detail);
+static KmsFile * hold_file(KmsFile * file);
+static void release_file(KmsFile * file);
+static PgeStatus make_set(const KmsSessions *before, const KmsSettings *settings,
+						  KmsFile * file, KmsSessions **made, char *detail);
+static KmsOpened * find_kept(const KmsSessions *before, const KmsInstance *instance,
+							 const KmsSettings *settings);
+static PgeStatus open_session(const KmsSettings *settings, KmsFile * file,
+							  const KmsInstance *instance, KmsOpened * *opened, char *detail);
+static void choose_slots(const KmsSessions *before, KmsSessions *sessions);
+static uint64_t slots_of(const KmsSessions *sessions);
+static PgeStatus reload_sessions(const KmsSessions *sessions, const KmsSettings *settings,
+								 const char **refused);
+static void dispose(KmsSessions *sessions);
+static void *close_main(void *arg);
+
+PgeStatus
+pge_kms_sessions_open(const KmsSettings *settings, const char *config_file,
+					  KmsSessions **sessions, char *detail)
+{
+	char		problem[KMS_DETAIL_LEN] = "";
+	PgeStatus	status;
+	KmsFile    *file = read_file(config_file, &status, problem);
+
+	*sessions = NULL;
+	detail[0] = '\0';
+	if (file != NULL)
 	{
-		KmsSessionEntry *entry = &sessions->entries[sessions->count];
-		PgeStatus	status = PGE_TOO_LARGE;
-
-		*scheme = list[i]->name;
-		if (sessions->count < KMS_SESSIONS_MAX)
-			status = list[i]->open(settings, &entry->session, detail);
-		if (status != PGE_OK)
-		{
-			pge_kms_sessions_close(sessions);
-			return status;
-		}
-		entry->provider = list[i];
-		sessions->count++;
+		status = make_set(NULL, settings, file, sessions, problem);
+		release_file(file);
 	}
-	return PGE_OK;
+	if (status == PGE_OK)
+		return PGE_OK;
+
+	/* without the file, then */
+	file = read_file("", &status, detail);
+	if (file == NULL)
+		return status;
+	status = make_set(NULL, settings, file, sessions, detail);
+	release_file(file);
+	if (status == PGE_OK)
+		memcpy((*sessions)->problem, problem, sizeof(problem));
+	return status;
 }
 
 PgeStatus
-pge_kms_sessions_reload(KmsSessions *sessions, const KmsSettings *settings,
-						const char **scheme)
+pge_kms_sessions_renew(const KmsSessions *before, const KmsSettings *settings,
+					   const char *config_file, KmsSessions **after,
+					   const char **refused, PgeStatus *refusal)
 {
-	PgeStatus	result = PGE_OK;
+	char		problem[KMS_DETAIL_LEN] = "";
+	char		detail[KMS_DETAIL_LEN];
+	PgeStatus	status;
+	KmsFile    *file = read_file(config_file, &status, problem);
+
+	*after = NULL;
+	if (file != NULL)
+	{
+		status = make_set(before, settings, file, after, problem);
+		release_file(file);
+	}
+	if (status != PGE_OK)
+		status = make_set(before, NULL, before->file, after, detail);
+	if (status != PGE_OK)
+		return status;
+	memcpy((*after)->problem, problem, sizeof(problem));
+	*refusal = reload_sessions(*after, settings, refused);
+	return PGE_OK;
+}
+
+KmsSessions *
+pge_kms_sessions_hold(KmsSessions *sessions)
+{
+	atomic_fetch_add(&sessions->references, 1);
+	return sessions;
+}
+
+void
+pge_kms_sessions_release(KmsSessions *sessions)
+{
+	if (sessions != NULL && atomic_fetch_sub(&sessions->references, 1) == 1)
+		dispose(sessions);
+}
+
+int
+pge_kms_sessions_closing(void)
+{
+	return atomic_load(&closing);
+}
+
+PgeStatus
+pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
+					  KmsTarget * target, char *detail)
+{
+	const KmsProvider *provider;
+	PgeStatus	status;
+
+	*target = (KmsTarget)
+	{
+		.instance = sessions->entries[0].instance, .opened = sessions->entries[0].opened
+	};
+	if (uri.len == 0)
+		return PGE_OK;
+	status = parse(uri, &target->key, &provider, detail);
+	if (status == PGE_OK)
+		status = find_instance(sessions, provider, target, detail);
+	if (status == PGE_OK)
+		status = write_uri(target, "", target->uri);
+	target->has_key = status == PGE_OK;
+	return status;
+}
+
+int
+pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris)
+{
+	KmsTarget	target;
+	char		detail[KMS_DETAIL_LEN];
+
+	for (int i = 0; i < nuris; i++)
+		if (pge_kms_sessions_find(sessions, uris[i], &target, detail) == PGE_OK &&
+			target.opened != sessions->entries[0].opened)
+			return target.opened->slot;
+	return sessions->entries[0].opened->slot;
+}
+
+void
+pge_kms_target_perform(const KmsTarget * target, KmsCall *call, KmsResult *result)
+{
+	if (target->has_key)
+	{
+		call->uri = pge_bytes(target->uri, strlen(target->uri));
+		call->key = &target->key;
+	}
+	target->opened->provider->perform(target->opened->session, call, result);
+}
+
+PgeStatus
+pge_kms_target_uri(const KmsTarget * target, char uri[PGE_KEK_URI_MAX + 1])
+{
+	return write_uri(target, target->key.instance, uri);
+}
+
+static PgeStatus
+parse(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail)
+{
+	const KmsProvider *const *list = pge_kms_providers();
+	int			shown = 0;
+
+	for (int i = 0; list[i] != NULL; i++)
+	{
+		PgeStatus	status = list[i]->parse_uri(uri, key, detail);
+
+		*provider = list[i];
+		if (status != PGE_KEK_NOT_FOUND)
+			return status;
+	}
+	while (shown < (int) uri.len && shown < SCHEME_SHOWN && uri.data[shown] != ':')
+		shown++;
+	pge_kms_detail(detail, "This version of pg_envelope has no key service \"%.*s\".",
+				   shown, (const char *) uri.data);
+	return PGE_KEK_NOT_FOUND;
+}
+
+static PgeStatus
+find_instance(const KmsSessions *sessions, const KmsProvider *provider,
+			  KmsTarget * target, char *detail)
+{
+	const KmsConfig *config = sessions->file->config;
+	PgeStatus	status = pge_kms_config_find(config, &target->key, provider,
+											 &target->instance, detail);
+
+	if (status == PGE_OK)
+		target->opened = sessions->entries[target->instance - config->instances].opened;
+	else if (sessions->problem[0] != '\0')
+		pge_kms_detail_append(detail, "The configuration as it is now is not in force: %s",
+							  sessions->problem);
+	return status;
+}
+
+static PgeStatus
+write_uri(const KmsTarget * target, const char *instance, char uri[PGE_KEK_URI_MAX + 1])
+{
+	const KmsProvider *provider = target->opened->provider;
+	KeyUri		key = target->key;
+
+	snprintf(key.instance, sizeof(key.instance), "%s", instance);
+	if (provider->format_uri != NULL)
+		return provider->format_uri(&key, target->instance->server, uri);
+	return pge_key_uri_format(&key, target->instance->server, uri);
+}
+
+/* NULL: it is not in order, or memory is short. */
+static KmsFile *
+read_file(const char *path, PgeStatus *status, char *detail)
+{
+	KmsFile    *file = calloc(1, sizeof(*file));
+
+	*status = file == NULL ? PGE_OUT_OF_MEMORY : pge_kms_config_read(path, &file->config, detail);
+	if (*status == PGE_OK)
+	{
+		atomic_init(&file->references, 1);
+		return file;
+	}
+	if (file == NULL)
+		pge_kms_detail(detail, "The agent is out of memory.");
+	free(file);
+	return NULL;
+}
+
+static KmsFile *
+hold_file(KmsFile * file)
+{
+	atomic_fetch_add(&file->references, 1);
+	return file;
+}
+
+static void
+release_file(KmsFile * file)
+{
+	if (atomic_fetch_sub(&file->references, 1) != 1)
+		return;
+	pge_kms_config_free(file->config);
+	free(file);
+}
+
+/* settings NULL: all that is open is kept. */
+static PgeStatus
+make_set(const KmsSessions *before, const KmsSettings *settings, KmsFile * file,
+		 KmsSessions **made, char *detail)
+{
+	KmsSessions *sessions = calloc(1, sizeof(*sessions));
+
+	if (sessions == NULL)
+	{
+		pge_kms_detail(detail, "The agent is out of memory.");
+		return PGE_OUT_OF_MEMORY;
+	}
+	atomic_init(&sessions->references, 1);
+	sessions->file = hold_file(file);
+	for (; sessions->count < file->config->count; sessions->count++)
+	{
+		KmsSessionEntry *entry = &sessions->entries[sessions->count];
+		PgeStatus	status = PGE_OK;
+
+		entry->instance = &file->config->instances[sessions->count];
+		entry->opened = find_kept(before, entry->instance, settings);
+		if (entry->opened != NULL)
+			atomic_fetch_add(&entry->opened->references, 1);
+		else
+			status = open_session(settings, file, entry->instance, &entry->opened, detail);
+		if (status != PGE_OK)
+		{
+			dispose(sessions);
+			return status;
+		}
+	}
+	choose_slots(before, sessions);
+	*made = sessions;
+	return PGE_OK;
+}
+
+/* One of the same name that may stay as it is, or will be given the new settings. */
+static KmsOpened *
+find_kept(const KmsSessions *before, const KmsInstance *instance, const KmsSettings *settings)
+{
+	for (int i = 0; before != NULL && i < before->count; i++)
+	{
+		KmsOpened  *opened = before->entries[i].opened;
+
+		if (opened->provider != instance->provider ||
+			strcmp(before->entries[i].instance->name, instance->name) != 0)
+			continue;
+		if (settings == NULL || opened->provider->reload != NULL ||
+			(opened->timeout_ms == settings->timeout_ms &&
+			 opened->concurrency == settings->concurrency &&
+			 pge_kms_instance_equal(opened->instance, instance)))
+			return opened;
+	}
+	return NULL;
+}
+
+static PgeStatus
+open_session(const KmsSettings *settings, KmsFile * file, const KmsInstance *instance,
+			 KmsOpened * *opened, char *detail)
+{
+	KmsOpened  *fresh = calloc(1, sizeof(*fresh));
+	KmsSettings own = *settings;
+	PgeStatus	status = PGE_OUT_OF_MEMORY;
+
+	own.instance = instance;
+	detail[0] = '\0';
+	if (fresh != NULL)
+		status = instance->provider->open(&own, &fresh->session, detail);
+	if (status != PGE_OK)
+	{
+		free(fresh);
+		if (detail[0] == '\0')
+			pge_kms_detail(detail, "%s could not be opened: %s.",
+						   instance->provider->name, pge_status_name(status));
+		return status;
+	}
+	atomic_init(&fresh->references, 1);
+	fresh->slot = SLOT_NONE;
+	fresh->provider = instance->provider;
+	fresh->file = hold_file(file);
+	fresh->instance = instance;
+	fresh->timeout_ms = settings->timeout_ms;
+	fresh->concurrency = settings->concurrency;
+	*opened = fresh;
+	return PGE_OK;
+}
+
+/*
+ * What is new stays out of the queues of what it replaces, where a service that
+ * hangs may still hold all threads; only with too many instances for that it
+ * does not.
+ */
+static void
+choose_slots(const KmsSessions *before, KmsSessions *sessions)
+{
+	uint64_t	taken = slots_of(sessions);
+	uint64_t	avoided = before != NULL ? slots_of(before) : 0;
 
 	for (int i = 0; i < sessions->count; i++)
 	{
-		KmsSessionEntry *entry = &sessions->entries[i];
-		PgeStatus	status = entry->provider->reload(entry->session, settings);
+		KmsOpened  *opened = sessions->entries[i].opened;
+		uint64_t	used = taken | avoided;
 
-		if (status != PGE_OK)
-		{
-			*scheme = entry->provider->name;
-			result = status;
-		}
+		if (opened->slot != SLOT_NONE)
+			continue;
+		if (used == ALL_SLOTS)
+			used = taken;
+		opened->slot = __builtin_ctzll(~used);
+		taken |= UINT64_C(1) << opened->slot;
+	}
+}
+
+static uint64_t
+slots_of(const KmsSessions *sessions)
+{
+	uint64_t	slots = 0;
+
+	for (int i = 0; i < sessions->count; i++)
+		if (sessions->entries[i].opened->slot != SLOT_NONE)
+			slots |= UINT64_C(1) << sessions->entries[i].opened->slot;
+	return slots;
+}
+
+/* Those that can take other settings while they are used. */
+static PgeStatus
+reload_sessions(const KmsSessions *sessions, const KmsSettings *settings, const char **refused)
+{
+	PgeStatus	result = PGE_OK;
+
+	*refused = NULL;
+	for (int i = 0; i < sessions->count; i++)
+	{
+		KmsOpened  *opened = sessions->entries[i].opened;
+		KmsSettings own = *settings;
+		PgeStatus	status;
+
+		own.instance = sessions->entries[i].instance;
+		if (opened->provider->reload == NULL)
+			continue;
+		status = opened->provider->reload(opened->session, &own);
+		if (status == PGE_OK)
+			continue;
+		*refused = opened->provider->name;
+		result = status;
 	}
 	return result;
 }
 
-void
-pge_kms_sessions_close(KmsSessions *sessions)
+/* Nobody has it any more.  What only it had open is closed. */
+static void
+dispose(KmsSessions *sessions)
 {
+	pthread_t	thread;
+	int			last = 0;
+
 	for (int i = 0; i < sessions->count; i++)
-		sessions->entries[i].provider->close(sessions->entries[i].session);
-	sessions->count = 0;
+	{
+		KmsOpened  *opened = sessions->entries[i].opened;
+
+		if (atomic_fetch_sub(&opened->references, 1) == 1)
+			sessions->entries[last++].opened = opened;
+	}
+	sessions->count = last;
+	atomic_fetch_add(&closing, 1);
+	if (last > 0 && pthread_create(&thread, NULL, close_main, sessions) == 0)
+		pthread_detach(thread);
+	else
+		(void) close_main(sessions);
 }
 
-int
-pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri)
+static void *
+close_main(void *arg)
 {
-	KeyUri		key;
-	char		detail[KMS_DETAIL_LEN];
+	KmsSessions *sessions = arg;
 
 	for (int i = 0; i < sessions->count; i++)
-		if (uri.len == 0 || sessions->entries[i].provider->parse_uri(uri, &key, detail) != PGE_KEK_NOT_FOUND)
-			return i;
-	return -1;
+	{
+		KmsOpened  *opened = sessions->entries[i].opened;
+
+		opened->provider->close(opened->session);
+		release_file(opened->file);
+		free(opened);
+	}
+	release_file(sessions->file);
+	free(sessions);
+	atomic_fetch_sub(&closing, 1);
+	return NULL;
 }

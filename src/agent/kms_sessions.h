@@ -1,9 +1,16 @@
 /*
- * kms_sessions.h -- the open session of each key service of this build.
+ * kms_sessions.h -- the open sessions of the key services that are configured.
  *
- * Opened with the first settings, reloaded with later ones, used by worker
- * threads (a provider's session is thread safe, agent/kms/kms.h).  The set
- * itself does not change between open and close.
+ * A set does not change: other settings make another set, which shares with the one
+ * before every session that has not changed.  Who uses a set holds a reference;
+ * a request keeps to the set that it began with, and a session is closed when
+ * the last set that has it is gone.
+ *
+ *	loop	open -> (renewed by a thread, kms_reload.h) ... -> release
+ *	job		hold -> find ... -> release
+ *
+ * Every session has a slot, which is a queue and threads of its own in jobs.h.  It
+ * keeps its slot for life.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -11,36 +18,82 @@
 #define PGE_AGENT_KMS_SESSIONS_H
 
 #include "agent/kms/kms.h"
+#include "agent/kms/kms_detail.h"
 
-#define KMS_SESSIONS_MAX	8	/* more than a build has services */
+#define KMS_SESSIONS_MAX	33	/* slots: one more than there can be instances */
+
+typedef struct KmsOpened KmsOpened;
+typedef struct KmsFile KmsFile;
 
 typedef struct KmsSessionEntry
 {
-	const KmsProvider *provider;
-	KmsSession *session;
+	const KmsInstance *instance;	/* as the set's configuration has it */
+	KmsOpened  *opened;			/* shared with other sets */
 } KmsSessionEntry;
 
 typedef struct KmsSessions
 {
+	atomic_int	references;
+	KmsFile    *file;			/* shared with other sets */
 	int			count;
-	KmsSessionEntry entries[KMS_SESSIONS_MAX];
+	KmsSessionEntry entries[KMS_INSTANCES_MAX]; /* the first is the local
+												 * keyring's */
+	char		problem[KMS_DETAIL_LEN];	/* why the file as it is now is
+											 * not in force; "": it is */
 } KmsSessions;
 
-/* On failure *scheme names the service, and nothing is open. */
-extern PgeStatus pge_kms_sessions_open(KmsSessions *sessions,
-									   const KmsSettings *settings,
-									   const char **scheme);
+/* Which session a URI is for. */
+typedef struct KmsTarget
+{
+	const KmsInstance *instance;
+	KmsOpened  *opened;
+	bool		has_key;		/* false: a KEK that is to be made */
+	KeyUri		key;
+	char		uri[PGE_KEK_URI_MAX + 1];	/* canonical, without an instance */
+}			KmsTarget;
 
-/* A service that refuses keeps what it had; *scheme names the last such. */
-extern PgeStatus pge_kms_sessions_reload(KmsSessions *sessions,
-										 const KmsSettings *settings,
-										 const char **scheme);
+/*
+ * The first set.  A configuration that is not in order is left out, with the
+ * reason in "problem", because the local keyring has to work without it.
+ * Otherwise *detail says why there is none.
+ */
+extern PgeStatus pge_kms_sessions_open(const KmsSettings *settings, const char *config_file,
+									   KmsSessions **sessions, char *detail);
 
-/* No call may be running. */
-extern void pge_kms_sessions_close(KmsSessions *sessions);
+/*
+ * Another set, after the settings or the file have changed.  A configuration that is
+ * not in order leaves everything as it was, with the reason in the new set's
+ * "problem".  *refused is the name of a provider that keeps what it had, with
+ * *refusal, or NULL.  May take as long as a passphrase command does.
+ */
+extern PgeStatus pge_kms_sessions_renew(const KmsSessions *before, const KmsSettings *settings,
+										const char *config_file, KmsSessions **after,
+										const char **refused, PgeStatus *refusal);
 
-/* Index of the service that serves the URI (an empty one: of the local
- * keyring), or -1. */
-extern int	pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri);
+/* Any thread. */
+extern KmsSessions *pge_kms_sessions_hold(KmsSessions *sessions);
+extern void pge_kms_sessions_release(KmsSessions *sessions);
+
+/* Closes are in threads of their own, for they may take their time: how many. */
+extern int	pge_kms_sessions_closing(void);
+
+/*
+ * An empty URI is for the local keyring.  PGE_KEK_NOT_FOUND: of no provider
+ * that we have; PGE_INVALID: malformed, or not what the configuration allows.
+ */
+extern PgeStatus pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
+									   KmsTarget * target, char *detail);
+
+/*
+ * The slot of the first of these URIs that leaves this host; else the local
+ * keyring's, which answers at once.
+ */
+extern int	pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris);
+
+/* The target's session performs it.  The caller has filled in all but uri and key. */
+extern void pge_kms_target_perform(const KmsTarget * target, KmsCall *call, KmsResult *result);
+
+/* The URI to store: canonical, with the instance if one was named. */
+extern PgeStatus pge_kms_target_uri(const KmsTarget * target, char uri[PGE_KEK_URI_MAX + 1]);
 
 #endif							/* PGE_AGENT_KMS_SESSIONS_H */

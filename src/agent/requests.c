@@ -11,6 +11,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/requests.h"
 #include "crypto/random.h"
@@ -21,6 +22,8 @@ typedef struct RequestRun
 {
 	const KmsSessions *sessions;
 	const PgeFrame *request;
+	uint8_t		keyring[PGE_UUID_LEN];	/* of the binding: whose key it is */
+	uint64_t	deadline_ms;
 	const atomic_bool *cancelled;
 	AgentAnswer *answer;
 	KmsResult	result;
@@ -40,7 +43,7 @@ static PgeStatus call_service(RequestRun *run, KmsOperation operation,
 static PgeStatus check_result(RequestRun *run, KmsOperation operation);
 static bool is_fit_name(const char *name);
 static PgeStatus fail(RequestRun *run, PgeStatus status, const char *detail);
-static PgeStatus fail_unknown_service(RequestRun *run, PgeBytes uri);
+static bool is_late(const RequestRun *run);
 static void add_kek_version(RequestRun *run);
 
 PgeStatus
@@ -78,11 +81,13 @@ pge_request_check(const PgeFrame *request, const char **what)
 
 void
 pge_request_perform(const KmsSessions *sessions, const PgeFrame *request,
-					const atomic_bool *cancelled, AgentAnswer *answer)
+					uint64_t deadline_ms, const atomic_bool *cancelled,
+					AgentAnswer *answer)
 {
 	RequestRun	run = {
 		.sessions = sessions,
 		.request = request,
+		.deadline_ms = deadline_ms,
 		.cancelled = cancelled,
 		.answer = answer,
 	};
@@ -207,7 +212,7 @@ perform_on_kek(RequestRun *run, KmsOperation operation)
 	if (call_service(run, operation, uri, pge_bytes(NULL, 0), NULL) != PGE_OK)
 		return;
 	add_kek_version(run);
-	if (operation == KMS_CREATE)
+	if (operation != KMS_ROTATE)
 		snprintf(answer->uri, sizeof(answer->uri), "%s", run->result.uri);
 }
 
@@ -219,6 +224,7 @@ check_binding(RequestRun *run)
 
 	if (pge_binding_decode(run->request->binding, &binding) != PGE_OK)
 		return fail(run, PGE_MALFORMED, "The request's binding is malformed.");
+	memcpy(run->keyring, binding.keyring, PGE_UUID_LEN);
 	return PGE_OK;
 }
 
@@ -280,26 +286,33 @@ static PgeStatus
 call_service(RequestRun *run, KmsOperation operation, PgeBytes uri,
 			 PgeBytes wrapped, const PgeSecret *dek)
 {
-	int			index = pge_kms_sessions_find(run->sessions, uri);
-	const KmsSessionEntry *entry;
+	char		detail[KMS_DETAIL_LEN] = "";
+	KmsTarget	target;
 	PgeStatus	status;
 	KmsCall		call = {
 		.operation = operation,
-		.uri = uri,
 		.binding = run->request->binding,
 		.wrapped = wrapped,
 		.dek = dek,
+		.deadline_ms = run->deadline_ms,
 		.cancelled = run->cancelled,
 	};
 
 	pge_secret_wipe(&run->result, sizeof(run->result));
 	if (atomic_load(run->cancelled))
 		return fail(run, PGE_AGENT_UNREACHABLE, "Nobody waits for this any more.");
-	if (index < 0)
-		return fail_unknown_service(run, uri);
-	entry = &run->sessions->entries[index];
-	entry->provider->perform(entry->session, &call, &run->result);
+	if (is_late(run))
+		return fail(run, PGE_UNAVAILABLE, "The request's time was over before the key service could be called.");
+	status = pge_kms_sessions_find(run->sessions, uri, &target, detail);
+	if (status == PGE_OK && (operation == KMS_WRAP || operation == KMS_UNWRAP))
+		status = pge_kms_instance_admits(target.instance, run->request->database,
+										 pge_bytes(run->keyring, PGE_UUID_LEN), detail);
+	if (status != PGE_OK)
+		return fail(run, status, detail);
+	pge_kms_target_perform(&target, &call, &run->result);
 	status = check_result(run, operation);
+	if (status == PGE_OK && operation == KMS_DESCRIBE && run->result.uri[0] == '\0')
+		status = pge_kms_target_uri(&target, run->result.uri);
 	/* what a call that worked has to say is not for the user but for the log */
 	if (status == PGE_OK && run->result.detail[0] != '\0')
 		snprintf(run->answer->detail, sizeof(run->answer->detail), "%s", run->result.detail);
@@ -324,6 +337,8 @@ check_result(RequestRun *run, KmsOperation operation)
 					"The key service gave no usable wrapping back.");
 	if (operation == KMS_CREATE && !is_fit_name(result->uri))
 		return fail(run, PGE_UNAVAILABLE, "The key service did not name the new key.");
+	if (operation == KMS_DESCRIBE && result->uri[0] != '\0' && !is_fit_name(result->uri))
+		return fail(run, PGE_UNAVAILABLE, "The key service's name of the key is no URI.");
 	return PGE_OK;
 }
 
@@ -345,18 +360,15 @@ fail(RequestRun *run, PgeStatus status, const char *detail)
 	return status;
 }
 
-static PgeStatus
-fail_unknown_service(RequestRun *run, PgeBytes uri)
+static bool
+is_late(const RequestRun *run)
 {
-	char		detail[128];
-	size_t		n = 0;
+	struct timespec now;
 
-	while (n < uri.len && n < 32 && uri.data[n] != ':')
-		n++;
-	snprintf(detail, sizeof(detail),
-			 "This version of pg_envelope has no key service \"%.*s\".",
-			 (int) n, (const char *) uri.data);
-	return fail(run, PGE_KEK_NOT_FOUND, detail);
+	if (run->deadline_ms == 0)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000 >= run->deadline_ms;
 }
 
 static void

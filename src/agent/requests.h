@@ -39,9 +39,10 @@ typedef struct AgentAnswer
 /* Is this a request that a worker performs, with all the fields it needs? */
 extern PgeStatus pge_request_check(const PgeFrame *request, const char **what);
 
-/* Performs a checked request.  *answer starts zeroed. */
+/* Performs a checked request by deadline_ms (monotonic; 0: none).  *answer starts
+ * zeroed. */
 extern void pge_request_perform(const KmsSessions *sessions,
-								const PgeFrame *request,
+								const PgeFrame *request, uint64_t deadline_ms,
 								const atomic_bool *cancelled,
 								AgentAnswer *answer);
 

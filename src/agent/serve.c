@@ -7,6 +7,7 @@
  *-------------------------------------------------------------------------
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,8 @@
 
 #define KEEPER_FD		3
 #define LISTEN_FD		4
+#define CLOSE_TURN_MS	2		/* for sessions that take their time to close */
+#define CLOSE_TURNS		50
 #define OWN_DESCRIPTORS	128		/* threads' files, libcurl's, a margin */
 
 static bool die_with_keeper(void);
@@ -59,8 +62,8 @@ pge_agent_serve(void)
 		return 1;
 	/* libcurl's own would go to the programs that a key service starts */
 	(void) close_range(LISTEN_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-	pge_kms_reload_init(&agent.reload, &agent.sessions, wake_loop, agent.multi);
-	pge_jobs_init(&agent.jobs, &agent.sessions, wake_loop, agent.multi);
+	pge_kms_reload_init(&agent.reload, wake_loop, agent.multi);
+	pge_jobs_init(&agent.jobs, wake_loop, agent.multi);
 
 	if (pge_crypto_selftest(&what) != PGE_OK)
 	{
@@ -174,6 +177,8 @@ finish(Agent *agent, int code)
 
 	pge_jobs_counts(&agent->jobs, &queued, &running);
 	if (running == 0 && !agent->reload.busy)
-		pge_kms_sessions_close(&agent->sessions);
+		pge_kms_sessions_release(agent->sessions);
+	for (int i = 0; i < CLOSE_TURNS && pge_kms_sessions_closing() > 0; i++)
+		(void) poll(NULL, 0, CLOSE_TURN_MS);
 	_exit(code);
 }

@@ -16,12 +16,13 @@ static bool same_request(const PgeFrame *a, const PgeFrame *b);
 static bool same_bytes(PgeBytes a, PgeBytes b);
 
 AgentJob *
-pge_flight_find(const SingleFlight *flight, const PgeFrame *request)
+pge_flight_find(const SingleFlight *flight, const PgeFrame *request,
+				const KmsSessions *sessions)
 {
 	uint32_t	hash = hash_request(request);
 	AgentJob   *job = flight->buckets[hash % FLIGHT_BUCKETS];
 
-	while (job != NULL && !(job->flight_hash == hash &&
+	while (job != NULL && !(job->flight_hash == hash && job->sessions == sessions &&
 							same_request(&job->request, request)))
 		job = job->flight_next;
 	return job;
@@ -76,6 +77,7 @@ same_request(const PgeFrame *a, const PgeFrame *b)
 {
 	return a->flush == b->flush &&
 		same_bytes(a->uri[0], b->uri[0]) &&
+		same_bytes(a->database, b->database) &&
 		same_bytes(a->binding, b->binding) &&
 		same_bytes(a->check_value, b->check_value) &&
 		same_bytes(a->wrapped[0], b->wrapped[0]);
@@ -85,5 +87,5 @@ same_request(const PgeFrame *a, const PgeFrame *b)
 static bool
 same_bytes(PgeBytes a, PgeBytes b)
 {
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }

@@ -30,6 +30,7 @@ bool		pge_harden_backends = true;
 char	   *pge_keyring_file = NULL;
 char	   *pge_keyring_passphrase_command = NULL;
 int			pge_kms_concurrency = 16;
+char	   *pge_kms_config_file = NULL;
 int			pge_kms_timeout = 10000;
 bool		pge_require_key_id = false;
 int			pge_secret_memory = PGE_SECRET_MEMORY_PREFER;
@@ -129,6 +130,11 @@ pge_settings_define(void)
 							NULL,
 							&pge_kms_concurrency, 16, 1, 256,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("pg_envelope.kms_config_file",
+							   "File that says which key services there are.",
+							   "Empty: the local keyring only.",
+							   &pge_kms_config_file, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_line, NULL, NULL);
 	DefineCustomIntVariable("pg_envelope.kms_timeout",
 							"How long a session waits for a key service.",
 							NULL,
@@ -172,24 +178,38 @@ is_own_mount(const char *dir)
 		self.st_dev != above.st_dev;
 }
 
+/* Relative to the data directory, as the server's own settings are. */
+static const char *
+in_data_directory(const char *file, char path[MAXPGPATH])
+{
+	if (is_absolute_path(file))
+		return file;
+	if (snprintf(path, MAXPGPATH, "%s/%s", DataDir, file) >= MAXPGPATH)
+		return NULL;
+	return is_line(path) ? path : NULL;
+}
+
 const char *
 pge_settings_keyring_file(void)
 {
 	static char path[MAXPGPATH];
 	char		real[PATH_MAX];
 
-	if (pge_keyring_file != NULL && is_absolute_path(pge_keyring_file))
-		return pge_keyring_file;
 	if (pge_keyring_file != NULL && pge_keyring_file[0] != '\0')
-	{
-		/* relative to the data directory, as the server's own settings are */
-		if (snprintf(path, sizeof(path), "%s/%s", DataDir, pge_keyring_file) >= (int) sizeof(path))
-			return NULL;
-		return is_line(path) ? path : NULL;
-	}
+		return in_data_directory(pge_keyring_file, path);
 	if (DataDir == NULL || realpath(DataDir, real) == NULL || is_own_mount(real))
 		return NULL;
 	if (snprintf(path, sizeof(path), "%s.pg_envelope/keyring", real) >= (int) sizeof(path))
 		return NULL;
 	return is_line(path) ? path : NULL;
+}
+
+const char *
+pge_settings_kms_config_file(void)
+{
+	static char path[MAXPGPATH];
+
+	if (pge_kms_config_file == NULL || pge_kms_config_file[0] == '\0')
+		return "";
+	return in_data_directory(pge_kms_config_file, path);
 }

@@ -26,6 +26,7 @@ extern bool pge_harden_backends;
 extern char *pge_keyring_file;
 extern char *pge_keyring_passphrase_command;
 extern int	pge_kms_concurrency;
+extern char *pge_kms_config_file;
 extern int	pge_kms_timeout;	/* ms */
 extern bool pge_require_key_id;
 extern int	pge_secret_memory;	/* SecretMemory */
@@ -36,5 +37,8 @@ extern void pge_settings_define(void);
 /* keyring_file, or its default beside the data directory; NULL: there is none
  * (the data directory is a mount of its own). */
 extern const char *pge_settings_keyring_file(void);
+
+/* kms_config_file as an absolute path, "" if there is none; NULL: too long. */
+extern const char *pge_settings_kms_config_file(void);
 
 #endif							/* PGE_BASE_SETTINGS_H */

@@ -240,12 +240,15 @@ encode_settings(void)
 	PgeBuffer	out = {out_bytes, 0, sizeof(out_bytes)};
 	PgeStatus	status;
 	const char *file = pge_settings_keyring_file();
+	const char *config = pge_settings_kms_config_file();
 	char		number[2][16];
 
 	memset(&frame, 0, sizeof(frame));
 	frame.type = PGE_FRAME_SETTINGS;
 	put_setting(&frame, "keyring_file", file ? file : "");
 	put_setting(&frame, "keyring_passphrase_command", pge_keyring_passphrase_command);
+	/* one whose path is too long is no file: the agent says so */
+	put_setting(&frame, "kms_config_file", config ? config : pge_kms_config_file);
 	snprintf(number[0], sizeof(number[0]), "%d", pge_kms_concurrency);
 	put_setting(&frame, "kms_concurrency", number[0]);
 	snprintf(number[1], sizeof(number[1]), "%d", pge_kms_timeout);

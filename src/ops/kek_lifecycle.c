@@ -18,10 +18,10 @@
 #include "keyring/writes.h"
 #include "ops/kek_lifecycle.h"
 
-static char *create_in_local_keyring(const char *name);
+static char *create_in_local_keyring(const char *name, const uint8 keyring[PGE_UUID_LEN]);
 static void require_keyring(const char *what);
 static char *prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN]);
-static char *describe(const char *what, const char *uri);
+static char *describe(const char *what, const char *uri, char **canonical);
 static void prove_wrap(const char *what, const char *uri,
 					   const uint8 keyring[PGE_UUID_LEN]);
 static void draw_uuid(uint8 uuid[PGE_UUID_LEN]);
@@ -49,7 +49,7 @@ pge_create_kek(const char *name, const char *uri)
 	draw_uuid(drawn);
 	if (!pge_keyring_find_uuid(keyring))
 		memcpy(keyring, drawn, PGE_UUID_LEN);
-	result = uri ? prove_uri(name, uri, keyring) : create_in_local_keyring(name);
+	result = uri ? prove_uri(name, uri, keyring) : create_in_local_keyring(name, keyring);
 	pge_write_keyring(drawn, keyring);
 	if (!pge_write_kek(name, result))
 		kek_exists(name);
@@ -57,7 +57,7 @@ pge_create_kek(const char *name, const char *uri)
 }
 
 static char *
-create_in_local_keyring(const char *name)
+create_in_local_keyring(const char *name, const uint8 keyring[PGE_UUID_LEN])
 {
 	PgeFrame	request = {0};
 	PgeFrame	answer = {0};
@@ -77,6 +77,7 @@ create_in_local_keyring(const char *name)
 	uri = pge_report_text(answer.uri[0]);
 	detail = pge_report_text(answer.detail);
 	pge_client_done();
+	prove_wrap(what, uri, keyring);
 	ereport(WARNING,
 			(errmsg("KEK \"%s\" exists only in the local keyring: back that file up now", name),
 			 errdetail("%s", detail)));
@@ -107,22 +108,31 @@ require_keyring(const char *what)
 	pge_client_done();
 }
 
-/* A typing error must show now, not when the first key is made or opened. */
+/*
+ * A typing error must show now, not when the first key is made or opened.  What the
+ * agent calls the key is stored, so that one key has one URI.
+ */
 static char *
 prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN])
 {
 	char	   *what;
+	char	   *canonical;
 
 	pge_kek_uri_check(uri);
 	what = psprintf("could not use \"%s\" as KEK \"%s\"", uri, name);
-	describe(what, uri);
-	prove_wrap(what, uri, keyring);
-	return pstrdup(uri);
+	describe(what, uri, &canonical);
+	if (canonical == NULL)
+		pge_report_bad_answer(what, "a usable URI of the KEK");
+	prove_wrap(what, canonical, keyring);
+	return canonical;
 }
 
-/* Its newest version, palloc'd; NULL: the answer lacks it. */
+/*
+ * Its newest version, and its canonical URI if asked for, palloc'd; NULL: the answer
+ * lacks it.
+ */
 static char *
-describe(const char *what, const char *uri)
+describe(const char *what, const char *uri, char **canonical)
 {
 	PgeFrame	request = {0};
 	PgeFrame	answer = {0};
@@ -136,6 +146,9 @@ describe(const char *what, const char *uri)
 	if (status != PGE_OK)
 		pge_report_error(status, what, answer.detail);
 	version = answer.nkek_versions == 1 ? pge_report_text(answer.kek_version[0]) : NULL;
+	if (canonical != NULL)
+		*canonical = answer.nuris == 1 && pge_kek_uri_is_plain(answer.uri[0]) ?
+			pge_report_text(answer.uri[0]) : NULL;
 	pge_client_done();
 	return version;
 }
@@ -236,7 +249,7 @@ refuse_older_copy(const char *what, const char *uri)
 
 	if (last == 0)
 		return;
-	newest = describe(what, uri);
+	newest = describe(what, uri, NULL);
 	number = newest == NULL ? 0 : pge_kek_version_number(newest);
 	if (number == 0)
 		pge_report_bad_answer(what, "the KEK's newest version");

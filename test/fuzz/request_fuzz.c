@@ -87,11 +87,20 @@ parse_uri(PgeBytes uri, KeyUri *key, char *detail)
 {
 	(void) detail;
 	memset(key, 0, sizeof(*key));
+	memcpy(key->path, uri.data, uri.len);
 	return uri.len > 0 && uri.data[0] != '!' ? PGE_OK : PGE_KEK_NOT_FOUND;
 }
 
+static PgeStatus
+format_uri(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1])
+{
+	(void) server;
+	memcpy(uri, key->path, sizeof(key->path));
+	return PGE_OK;
+}
+
 static const KmsProvider service = {
-	.name = "fake", .parse_uri = parse_uri, .open = open_service, .reload = reload_service, .perform = serve_lie, .close = close_service
+	.name = "fake", .parse_uri = parse_uri, .format_uri = format_uri, .open = open_service, .reload = reload_service, .perform = serve_lie, .close = close_service
 };
 static const KmsProvider *const services[] = {&service, NULL};
 
@@ -99,6 +108,12 @@ const KmsProvider *const *
 pge_kms_providers(void)
 {
 	return services;
+}
+
+const KmsProvider *
+pge_kms_provider_named(const char *name)
+{
+	return strcmp(name, service.name) == 0 ? &service : NULL;
 }
 
 static void
@@ -120,15 +135,16 @@ require_sendable(AgentAnswer *answer)
 static void
 perform(const PgeFrame *request)
 {
-	static KmsSessions sessions;
+	static KmsSessions *sessions;
 	static AgentAnswer answer;
 	static const PgeSecret none;
 	static atomic_bool cancelled;
-	KmsSettings config = {0};
+	KmsSettings nothing = {0};
+	char		detail[KMS_DETAIL_LEN];
 	const char *what = NULL;
 
-	if (sessions.count == 0)
-		require(pge_kms_sessions_open(&sessions, &config, &what) == PGE_OK);
+	if (sessions == NULL)
+		require(pge_kms_sessions_open(&nothing, "", &sessions, detail) == PGE_OK);
 	if (pge_request_check(request, &what) != PGE_OK)
 	{
 		require(what != NULL);
@@ -137,7 +153,7 @@ perform(const PgeFrame *request)
 	calls = 0;
 	last_dek = none;
 	memset(&answer, 0, sizeof(answer));
-	pge_request_perform(&sessions, request, &cancelled, &answer);
+	pge_request_perform(sessions, request, 0, &cancelled, &answer);
 	require(answer.status == PGE_OK || memcmp(&answer.dek, &none, sizeof(none)) == 0);
 	require_sendable(&answer);
 }

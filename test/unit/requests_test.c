@@ -24,7 +24,7 @@ typedef enum Lie
 static Lie	lie;
 static int	calls;
 static atomic_bool cancelled;
-static KmsSessions sessions;
+static KmsSessions *sessions;
 static AgentAnswer answer;
 static uint8_t binding_bytes[PGE_BINDING_MAX];
 static PgeBytes bound;
@@ -89,11 +89,20 @@ parse_uri(PgeBytes uri, KeyUri *key, char *detail)
 {
 	(void) detail;
 	memset(key, 0, sizeof(*key));
+	memcpy(key->path, uri.data, uri.len);
 	return uri.len > 0 && uri.data[0] == 'f' ? PGE_OK : PGE_KEK_NOT_FOUND;
 }
 
+static PgeStatus
+format_uri(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1])
+{
+	(void) server;
+	memcpy(uri, key->path, sizeof(key->path));
+	return PGE_OK;
+}
+
 static const KmsProvider fake = {
-	.name = "fake", .parse_uri = parse_uri, .open = fake_open, .reload = fake_reload, .perform = fake_perform, .close = fake_close
+	.name = "fake", .parse_uri = parse_uri, .format_uri = format_uri, .open = fake_open, .reload = fake_reload, .perform = fake_perform, .close = fake_close
 };
 static const KmsProvider *const fakes[] = {&fake, NULL};
 
@@ -103,13 +112,19 @@ pge_kms_providers(void)
 	return fakes;
 }
 
+const KmsProvider *
+pge_kms_provider_named(const char *name)
+{
+	return strcmp(name, fake.name) == 0 ? &fake : NULL;
+}
+
 static void
 perform(Lie how, const PgeFrame *request)
 {
 	lie = how;
 	calls = 0;
 	memset(&answer, 0, sizeof(answer));
-	pge_request_perform(&sessions, request, &cancelled, &answer);
+	pge_request_perform(sessions, request, 0, &cancelled, &answer);
 }
 
 /* Nothing but status and detail is left, and no key in any corner. */
@@ -202,6 +217,11 @@ check_texts(void)
 	request.type = PGE_FRAME_DESCRIBE_KEK;
 	request.nuris = 1;
 	request.uri[0] = text_bytes("fake:1");
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && strcmp(answer.uri, "fake:1") == 0, "a KEK that is described has its canonical URI");
+	perform(NO_STRING_ENDS, &request);
+	check(is_bare_failure(PGE_UNAVAILABLE), "or one that the service gives it, but not any");
+	request.type = PGE_FRAME_ROTATE_KEK;
 	perform(NO_STRING_ENDS, &request);
 	check(strlen(answer.kek_version[0]) <= PGE_KEK_VERSION_MAX, "strings without an end are cut");
 	pge_answer_to_frame(&answer, 5, &frame);
@@ -215,11 +235,11 @@ main(void)
 	PgeBinding	binding = {.dek_id = 7, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1, .key_id = text_bytes("acme")};
 	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
 	const KmsSettings nothing = {0};
-	const char *scheme;
+	char		detail[KMS_DETAIL_LEN];
 
 	check_status(pge_binding_encode(&binding, &out), PGE_OK, "(a binding)");
 	bound = pge_buffer_bytes(&out);
-	check_status(pge_kms_sessions_open(&sessions, &nothing, &scheme), PGE_OK, "(a session)");
+	check_status(pge_kms_sessions_open(&nothing, "", &sessions, detail), PGE_OK, "(a session)");
 	check_wrap_new();
 	check_rewrap();
 	check_texts();

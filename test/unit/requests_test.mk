@@ -1,1 +1,2 @@
-requests_test_SRCS = src/agent/requests.c src/agent/kms_sessions.c
+requests_test_SRCS = src/agent/requests.c src/agent/kms_sessions.c $(patsubst $(TOP)/%,%,$(wildcard $(TOP)/src/agent/kms/kms_config*.c)) \
+	src/agent/kms/kms_detail.c src/agent/kms/kms_instance.c src/agent/kms/key_uri.c
