@@ -6,6 +6,9 @@
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "agent/requests.h"
 #include "check.h"
 #include "format/binding.h"
@@ -23,6 +26,9 @@ typedef enum Lie
 
 static Lie	lie;
 static int	calls;
+static char said[64];			/* by whom, and what: "fU rW" */
+static uint64_t deadline_ms;
+static uint64_t heard_deadline_ms;
 static atomic_bool cancelled;
 static KmsSessions *sessions;
 static AgentAnswer answer;
@@ -32,9 +38,8 @@ static PgeBytes bound;
 static PgeStatus
 fake_open(const KmsSettings *settings, KmsSession **session, char *detail)
 {
-	(void) settings;
 	detail[0] = '\0';
-	*session = NULL;
+	*session = (KmsSession *) settings->instance;
 	return PGE_OK;
 }
 
@@ -55,8 +60,12 @@ fake_close(KmsSession *session)
 static void
 fake_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 {
-	(void) session;
+	const KmsInstance *instance = (const KmsInstance *) session;
+	size_t		len = strlen(said);
+
 	calls++;
+	heard_deadline_ms = call->deadline_ms;
+	snprintf(said + len, sizeof(said) - len, "%s%c%c", len > 0 ? " " : "", instance->provider->name[0], "WUDCR"[call->operation]);
 	memset(result, 0, sizeof(*result));
 	snprintf(result->kek_version, sizeof(result->kek_version), "1");
 	if (call->operation == KMS_WRAP)
@@ -94,6 +103,15 @@ parse_uri(PgeBytes uri, KeyUri *key, char *detail)
 }
 
 static PgeStatus
+parse_remote(PgeBytes uri, KeyUri *key, char *detail)
+{
+	(void) detail;
+	memset(key, 0, sizeof(*key));
+	memcpy(key->path, uri.data, uri.len);
+	return uri.len > 0 && uri.data[0] == 'r' ? PGE_OK : PGE_KEK_NOT_FOUND;
+}
+
+static PgeStatus
 format_uri(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1])
 {
 	(void) server;
@@ -101,10 +119,14 @@ format_uri(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1])
 	return PGE_OK;
 }
 
+static const char *const no_settings[] = {NULL};
 static const KmsProvider fake = {
-	.name = "fake", .parse_uri = parse_uri, .format_uri = format_uri, .open = fake_open, .reload = fake_reload, .perform = fake_perform, .close = fake_close
+	.name = "fake", .settings = no_settings, .parse_uri = parse_uri, .format_uri = format_uri, .open = fake_open, .reload = fake_reload, .perform = fake_perform, .close = fake_close
 };
-static const KmsProvider *const fakes[] = {&fake, NULL};
+static const KmsProvider remote = {
+	.name = "remote", .settings = no_settings, .parse_uri = parse_remote, .format_uri = format_uri, .open = fake_open, .perform = fake_perform, .close = fake_close
+};
+static const KmsProvider *const fakes[] = {&fake, &remote, NULL};
 
 const KmsProvider *const *
 pge_kms_providers(void)
@@ -115,7 +137,7 @@ pge_kms_providers(void)
 const KmsProvider *
 pge_kms_provider_named(const char *name)
 {
-	return strcmp(name, fake.name) == 0 ? &fake : NULL;
+	return strcmp(name, fake.name) == 0 ? &fake : strcmp(name, remote.name) == 0 ? &remote : NULL;
 }
 
 static void
@@ -123,8 +145,9 @@ perform(Lie how, const PgeFrame *request)
 {
 	lie = how;
 	calls = 0;
+	said[0] = '\0';
 	memset(&answer, 0, sizeof(answer));
-	pge_request_perform(sessions, request, 0, &cancelled, &answer);
+	pge_request_perform(sessions, request, deadline_ms, &cancelled, &answer);
 }
 
 /* Nothing but status and detail is left, and no key in any corner. */
@@ -229,19 +252,116 @@ check_texts(void)
 	free(out.data);
 }
 
+static void
+configure(const char *text)
+{
+	static const KmsSettings nothing;
+	char		path[] = "/tmp/requests_test.XXXXXX";
+	char		detail[KMS_DETAIL_LEN];
+	int			fd = mkstemp(path);
+
+	if (fd < 0 || fchmod(fd, 0600) != 0 || write(fd, text, strlen(text)) != (ssize_t) strlen(text) || close(fd) != 0)
+		abort();
+	pge_kms_sessions_release(sessions);
+	check_status(pge_kms_sessions_open(&nothing, path, &sessions, detail), PGE_OK, "(sessions)");
+	check(sessions->problem[0] == '\0', "(as configured) %s", sessions->problem);
+	(void) unlink(path);
+}
+
+/* Two services, of which one is for one database only. */
+static void
+check_two_services(void)
+{
+	PgeSecret	dek = {{7, 7, 7}};
+	uint8_t		check[PGE_CHECK_VALUE_LEN];
+	PgeFrame	request = {
+		.type = PGE_FRAME_REWRAP, .nuris = 2, .uri = {text_bytes("fake:1"), text_bytes("remote:1")}, .binding = bound,
+		.nwrapped = 1, .wrapped = {pge_bytes(dek.bytes, PGE_DEK_LEN)},
+		.check_value = pge_bytes(check, sizeof(check)), .database = text_bytes("app")
+	};
+
+	configure("[remote r]\nallow_keys = remote:*\nallow_databases = app\n");
+	check_status(pge_check_value(&dek, bound, check), PGE_OK, "(a check value)");
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && strcmp(said, "fU rW rU") == 0, "REWRAP asks the old service, then the new one: %s", said);
+	request.database = text_bytes("other");
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && strcmp(said, "fU") == 0, "which is not asked for a database that it is not for");
+	check(strstr(answer.detail, "[remote r]") != NULL && strstr(answer.detail, "allow_databases") != NULL, "as the detail says");
+	request.database = pge_bytes(NULL, 0);
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED), "nor for one without a name");
+	request.uri[1] = text_bytes("rest:1");
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_INVALID) && strstr(answer.detail, "rest:1") != NULL, "nor for a key that is not allowed");
+	request.uri[1] = text_bytes("nowhere:1");
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_KEK_NOT_FOUND), "what no service has is not found");
+	request = (PgeFrame)
+	{
+		.type = PGE_FRAME_WRAP_NEW, .nuris = 2, .uri =
+		{
+			text_bytes("fake:1"), text_bytes("remote:1")
+		}, .binding = bound, .database = text_bytes("app")
+	};
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && strcmp(said, "fW fU rW rU") == 0, "WRAP_NEW under a KEK of each");
+}
+
+static void
+check_admission(void)
+{
+	PgeFrame	request = {.type = PGE_FRAME_WRAP_NEW, .nuris = 1, .uri = {text_bytes("fake:1")}, .binding = bound, .database = text_bytes("app")};
+	PgeFrame	unwrap = {.type = PGE_FRAME_UNWRAP, .nuris = 1, .uri = {text_bytes("fake:1")}, .binding = bound, .database = text_bytes("app"),
+	.nwrapped = 1, .wrapped = {text_bytes("a wrapping")}, .check_value = bound};
+
+	configure("[fake]\nallow_keyrings = 00000000-0000-0000-0000-000000000000\n");
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK, "the data keys of a keyring that is listed are wrapped");
+	configure("[fake]\nallow_keyrings = 00000000-0000-0000-0000-000000000001\n");
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && calls == 0 && strstr(answer.detail, "allow_keyrings") != NULL, "those of another are not");
+	perform(HONEST, &unwrap);
+	check(is_bare_failure(PGE_DENIED) && calls == 0, "nor unwrapped");
+	configure("[fake]\nallow_databases = apps, ap\n");
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && calls == 0, "a database's name is a whole one");
+	request.type = PGE_FRAME_DESCRIBE_KEK;
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK, "who asks what a KEK is gets no key");
+}
+
+static void
+check_deadline(void)
+{
+	PgeFrame	request = {.type = PGE_FRAME_WRAP_NEW, .nuris = 1, .uri = {text_bytes("fake:1")}, .binding = bound};
+
+	configure("");
+	deadline_ms = UINT64_MAX;
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && heard_deadline_ms == UINT64_MAX, "a call is told when it has to end");
+	deadline_ms = 1;
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_UNAVAILABLE) && calls == 0, "after that nothing is begun");
+	deadline_ms = 0;
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && heard_deadline_ms == 0, "it may be unknown");
+}
+
 int
 main(void)
 {
 	PgeBinding	binding = {.dek_id = 7, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1, .key_id = text_bytes("acme")};
 	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
-	const KmsSettings nothing = {0};
-	char		detail[KMS_DETAIL_LEN];
 
 	check_status(pge_binding_encode(&binding, &out), PGE_OK, "(a binding)");
 	bound = pge_buffer_bytes(&out);
-	check_status(pge_kms_sessions_open(&nothing, "", &sessions, detail), PGE_OK, "(a session)");
+	configure("");
 	check_wrap_new();
 	check_rewrap();
 	check_texts();
+	check_two_services();
+	check_admission();
+	check_deadline();
 	return check_done();
 }
