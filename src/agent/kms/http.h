@@ -1,0 +1,105 @@
+/*
+ * http.h -- HTTPS exchanges with key services, one at a time for each caller,
+ * many at once for a pool.
+ *
+ * A pool is a thread with a libcurl multi handle of its own and one identity
+ * (CA, client certificate): its connections are kept alive, shared by its callers
+ * (HTTP/2 where offered), and never shared with another pool.  TLS 1.2 or
+ * later, always verified; no redirects, no proxies, no netrc, no cookies, no
+ * compression.  Plain http only to literals of 127.0.0.0/8 and to [::1], looked
+ * at in the URL and in the address connected to.
+ *
+ * What libcurl holds of headers and bodies is wiped when it frees it, because
+ * its memory comes from us (pge_http_init).
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_AGENT_KMS_HTTP_H
+#define PGE_AGENT_KMS_HTTP_H
+
+#include <stdatomic.h>
+
+#include "agent/kms/kms_detail.h"
+#include "base/bytes.h"
+#include "base/status.h"
+
+#define HTTP_ANSWER_MAX		(1024 * 1024)	/* body; PGE_UNAVAILABLE beyond */
+#define HTTP_HEADERS_MAX	16
+
+typedef struct HttpPool HttpPool;
+
+/* Copied by the pool. */
+typedef struct HttpIdentity
+{
+	const char *ca_file;		/* NULL: the system's */
+	const char *cert_file;		/* NULL: none */
+	const char *key_file;		/* NULL: in cert_file */
+	int			connections;	/* at most; kms_concurrency */
+} HttpIdentity;
+
+typedef struct HttpHeader
+{
+	const char *name;
+	const char *value;
+} HttpHeader;
+
+/* All of it stays the caller's. */
+typedef struct HttpRequest
+{
+	const char *method;			/* "GET", "POST", ... */
+	const char *url;
+	int			nheaders;
+	HttpHeader	headers[HTTP_HEADERS_MAX];
+	PgeBytes	body;			/* data NULL: none */
+	uint64_t	deadline_ms;	/* monotonic */
+	const atomic_bool *cancelled;	/* may be NULL */
+} HttpRequest;
+
+/* What was not in the answer is 0, -1 or "". */
+typedef struct HttpAnswer
+{
+	int			status;			/* of HTTP; 0: none came */
+	uint8_t    *body;			/* with a zero byte behind it, for convenience;
+								 * NULL unless PGE_OK */
+	size_t		len;
+	char		content_type[64];	/* cut off if longer, as is the next */
+	char		request_id[128];	/* x-amzn-RequestId, X-Request-Id, ...;
+									 * printable */
+	int64_t		date;			/* of "Date", seconds since 1970; 0: none or
+								 * wrong */
+	int			retry_after_ms; /* -1: none */
+	bool		sent;			/* the request may have reached the service: a
+								 * change must not be repeated blindly */
+} HttpAnswer;
+
+/*
+ * Starts libcurl, whose memory is wiped when it is freed from then on.  Before
+ * any other use of libcurl in the process; a second call does nothing.
+ */
+extern PgeStatus pge_http_init(void);
+
+/* PGE_INVALID: the CA or the certificate cannot be used. */
+extern PgeStatus pge_http_pool_new(const HttpIdentity *identity, HttpPool **pool,
+								   char detail[KMS_DETAIL_LEN]);
+
+/* No exchange is running. */
+extern void pge_http_pool_free(HttpPool *pool);
+
+/*
+ * Blocks until the answer is whole, the deadline has passed or "cancelled" is
+ * seen (within 100 ms).  PGE_OK: answer->status is what the service said,
+ * whatever it is.  PGE_INVALID: a URL or a header that may not be.
+ * PGE_OUT_OF_MEMORY.  PGE_UNAVAILABLE for all else, a cancelled call too, and
+ * the answer holds nothing but "sent".
+ *
+ * *detail then says the host and what failed: name lookup, connection, TLS
+ * and why, out of time in which phase, too long, cut off.  It never holds a
+ * header's value, the URL's path or query, or anything of a body.
+ *
+ * The answer need not be initialised, and is to be wiped whatever the status is.
+ */
+extern PgeStatus pge_http_exchange(HttpPool *pool, const HttpRequest *request,
+								   HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
+extern void pge_http_answer_wipe(HttpAnswer *answer);
+
+#endif							/* PGE_AGENT_KMS_HTTP_H */
