@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "agent/keeper_pipe.h"
+#include "agent/kms/http.h"
 #include "agent/loop.h"
 #include "agent/serve.h"
 #include "crypto/selftest.h"
@@ -57,7 +58,7 @@ pge_agent_serve(void)
 	agent.started = (int64_t) time(NULL);
 	pge_stream_init(&agent.keeper, KEEPER_FD);
 	if (agent.signal_fd < 0 ||
-		curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
+		pge_http_init() != PGE_OK ||
 		(agent.multi = curl_multi_init()) == NULL)
 		return 1;
 	/* libcurl's own would go to the programs that a key service starts */

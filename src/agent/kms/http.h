@@ -51,6 +51,9 @@ typedef struct HttpRequest
 	int			nheaders;
 	HttpHeader	headers[HTTP_HEADERS_MAX];
 	PgeBytes	body;			/* data NULL: none */
+	bool		once;			/* a change: on a connection of its own, since
+								 * libcurl sends again what a kept one has
+								 * lost */
 	uint64_t	deadline_ms;	/* monotonic */
 	const atomic_bool *cancelled;	/* may be NULL */
 } HttpRequest;
@@ -59,8 +62,8 @@ typedef struct HttpRequest
 typedef struct HttpAnswer
 {
 	int			status;			/* of HTTP; 0: none came */
-	uint8_t    *body;			/* with a zero byte behind it, for convenience;
-								 * NULL unless PGE_OK */
+	uint8_t    *body;			/* with a zero byte behind it, for
+								 * convenience; NULL unless PGE_OK */
 	size_t		len;
 	char		content_type[64];	/* cut off if longer, as is the next */
 	char		request_id[128];	/* x-amzn-RequestId, X-Request-Id, ...;
@@ -78,7 +81,7 @@ typedef struct HttpAnswer
  */
 extern PgeStatus pge_http_init(void);
 
-/* PGE_INVALID: the CA or the certificate cannot be used. */
+/* The files of the identity are read when a connection is made. */
 extern PgeStatus pge_http_pool_new(const HttpIdentity *identity, HttpPool **pool,
 								   char detail[KMS_DETAIL_LEN]);
 
@@ -88,8 +91,8 @@ extern void pge_http_pool_free(HttpPool *pool);
 /*
  * Blocks until the answer is whole, the deadline has passed or "cancelled" is
  * seen (within 100 ms).  PGE_OK: answer->status is what the service said,
- * whatever it is.  PGE_INVALID: a URL or a header that may not be.
- * PGE_OUT_OF_MEMORY.  PGE_UNAVAILABLE for all else, a cancelled call too, and
+ * whatever it is.  PGE_INVALID: a URL or a header that may not be, or a file of
+ * the identity that cannot be used.  PGE_OUT_OF_MEMORY.  PGE_UNAVAILABLE for all else, a cancelled call too, and
  * the answer holds nothing but "sent".
  *
  * *detail then says the host and what failed: name lookup, connection, TLS
