@@ -62,7 +62,7 @@ static bool take_waiting(HttpPool *pool);
 static void activate(HttpPool *pool, HttpCall *call);
 static void collect_finished(HttpPool *pool);
 static void end_overdue(HttpPool *pool);
-static bool is_over(const HttpCall *call, uint64_t now, CURLcode * result);
+static bool is_over(const HttpCall *call, uint64_t now, CURLcode *result);
 static int	time_to_sleep(HttpPool *pool);
 static void fail_active(HttpPool *pool);
 static void remove_active(HttpPool *pool, HttpCall *call);
@@ -351,7 +351,7 @@ end_overdue(HttpPool *pool)
 }
 
 static bool
-is_over(const HttpCall *call, uint64_t now, CURLcode * result)
+is_over(const HttpCall *call, uint64_t now, CURLcode *result)
 {
 	const HttpRequest *request = call->transfer.request;
 

@@ -36,7 +36,7 @@ pge_http_init(void)
 static void
 start_libcurl(void)
 {
-	const		curl_version_info_data *info;
+	const curl_version_info_data *info;
 
 	started = PGE_CRYPTO_FAILED;
 	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_and_free, resize,

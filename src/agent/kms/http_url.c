@@ -13,8 +13,8 @@
 #include "agent/kms/http_private.h"
 
 static bool is_clean(const char *url);
-static PgeStatus read_parts(CURLU * parts, const char *url, HttpTarget *target, char *detail);
-static char *part_of(CURLU * parts, CURLUPart which);
+static PgeStatus read_parts(CURLU *parts, const char *url, HttpTarget *target, char *detail);
+static char *part_of(CURLU *parts, CURLUPart which);
 static bool stands_in(const char *url, const char *host);
 static bool is_loopback_literal(const char *host);
 
@@ -67,7 +67,7 @@ is_clean(const char *url)
 }
 
 static PgeStatus
-read_parts(CURLU * parts, const char *url, HttpTarget *target, char *detail)
+read_parts(CURLU *parts, const char *url, HttpTarget *target, char *detail)
 {
 	char	   *scheme = NULL;
 	char	   *host = NULL;
@@ -100,7 +100,7 @@ read_parts(CURLU * parts, const char *url, HttpTarget *target, char *detail)
 }
 
 static char *
-part_of(CURLU * parts, CURLUPart which)
+part_of(CURLU *parts, CURLUPart which)
 {
 	char	   *text = NULL;
 
