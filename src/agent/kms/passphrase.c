@@ -4,7 +4,8 @@
  *	  Asks an administrator's command for a passphrase.
  *
  * The agent has threads, so the child does nothing between fork and exec that
- * is not async-signal-safe.  It is the leader of its own process group: what
+ * is not async-signal-safe.  It closes what libraries opened without O_CLOEXEC,
+ * libcurl's pipes and OpenSSL's files among them.  It is the leader of its own process group: what
  * the command has started dies with it at the deadline.
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -147,7 +148,8 @@ become_command(const char *command, int output)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (null >= 0 && dup2(null, STDIN_FILENO) == STDIN_FILENO &&
 		flags >= 0 && fcntl(output, F_SETFL, flags & ~O_NONBLOCK) == 0 &&
-		dup2(output, STDOUT_FILENO) == STDOUT_FILENO)
+		dup2(output, STDOUT_FILENO) == STDOUT_FILENO &&
+		close_range(STDERR_FILENO + 1, ~0U, 0) == 0)
 		execl("/bin/sh", "sh", "-c", command, (char *) NULL);
 	_exit(127);
 }
