@@ -1,0 +1,41 @@
+/*
+ * secret_file.h -- a file with one secret in it: a token, a password, a JWT.
+ *
+ * Symbolic links are followed, because orchestrators exchange such files by
+ * them; the file itself is a regular one that not everybody may write.  One newline at
+ * its end is not part of the secret.  A SecretFile belongs to one thread.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_AGENT_SECRET_FILE_H
+#define PGE_AGENT_SECRET_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "agent/kms/kms_detail.h"
+#include "base/status.h"
+
+typedef struct SecretFile
+{
+	const char *path;			/* the caller's */
+	bool		seen;			/* it was there when it was read last */
+	dev_t		dev;
+	ino_t		ino;
+	off_t		size;
+	struct timespec modified;
+} SecretFile;
+
+/*
+ * Reads it into out[size], NUL-terminated and wiped on failure, and remembers
+ * which file that was.  PGE_UNAUTHENTICATED with *detail: absent, not
+ * readable, not a file, empty, too long, not one line of printable ASCII.
+ */
+extern PgeStatus pge_secret_file_read(SecretFile *file, char *out, size_t size,
+									  char detail[KMS_DETAIL_LEN]);
+
+/* Would read() see another file than last time? */
+extern bool pge_secret_file_changed(const SecretFile *file);
+
+#endif							/* PGE_AGENT_SECRET_FILE_H */
