@@ -104,7 +104,7 @@ override CPPFLAGS := $(patsubst -I/%,-isystem /%,$(CPPFLAGS))
 AGENT_CPPFLAGS = -Isrc -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 $(TEST_CPPFLAGS)
 AGENT_CFLAGS = -std=gnu11 -O2 -g $(WARNINGS) $(HARDENING) -fPIE -pthread $(TEST_CFLAGS)
 AGENT_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(TEST_AGENT_LDFLAGS)
-AGENT_LIBS = -lcurl -lssl -lcrypto -lpthread
+AGENT_LIBS = -lcurl -ljansson -lssl -lcrypto -lpthread
 
 all: pg_envelope_agent
 

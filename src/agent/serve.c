@@ -20,6 +20,7 @@
 
 #include "agent/keeper_pipe.h"
 #include "agent/kms/http.h"
+#include "agent/kms/json.h"
 #include "agent/loop.h"
 #include "agent/serve.h"
 #include "crypto/selftest.h"
@@ -57,6 +58,7 @@ pge_agent_serve(void)
 	agent.max_clients = count_clients_allowed();
 	agent.started = (int64_t) time(NULL);
 	pge_stream_init(&agent.keeper, KEEPER_FD);
+	pge_json_init();
 	if (agent.signal_fd < 0 ||
 		pge_http_init() != PGE_OK ||
 		(agent.multi = curl_multi_init()) == NULL)

@@ -1,2 +1,2 @@
 local_unwrap_fuzz_SRCS = $(patsubst $(TOP)/%,%,$(wildcard $(TOP)/src/agent/kms/*.c))
-local_unwrap_fuzz_LIBS = -lcurl -lssl
+local_unwrap_fuzz_LIBS = $(KMS_LIBS)

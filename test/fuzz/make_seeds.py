@@ -80,3 +80,17 @@ seed("kms_config_fuzz", "latin-1", CORP + b"allow_databases = \xe9\n")
 seed("kms_config_fuzz", "windows", CORP.replace(b"\n", b"\r\n"))
 seed("kms_config_fuzz", "mark", b"\xef\xbb\xbf" + CORP)
 seed("kms_config_fuzz", "names", b"[local]\n[local]\n[vault]\n[local a]\n[x y z]\n")
+for name, text in (("standard", b"Zm9vYmE="), ("standard-2", b"+/8A"), ("url", b"-_8"), ("left-over", b"Zh=="), ("none", b"")):
+    seed("encoding_fuzz", name, text)
+ANSWERS = {
+    "wrap": b'{"request_id":"5f2c","lease_duration":0,"data":{"ciphertext":"vault:v1:Zm9v","key_version":1},"warnings":null}',
+    "login": b'{"auth":{"client_token":"hvs.x","lease_duration":3600,"renewable":true},"wrap_info":null}',
+    "errors": b'{"errors":["permission denied","\\u00e9 \\"quoted\\""]}',
+    "numbers": b'{"a":-1,"b":1.5e3,"c":9223372036854775807,"d":[true,false,null,{}]}',
+    "twice": b'{"a":1,"\\u0061":2}',
+    "nul": b'{"a":"\\u0000"}',
+    "deep": b'{"a":' * 33 + b"1" + b"}" * 33,
+    "cut": b'{"data":{"plaintext":"Zm9v',
+}
+for name, text in ANSWERS.items():
+    seed("json_fuzz", name, text)

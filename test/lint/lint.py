@@ -167,8 +167,8 @@ def no_server_headers(tree):
                     yield path, line, f"{name} is for the server only"
             elif is_system(name) or name.startswith("openssl/"):
                 pass
-            elif not (in_agent and name.startswith("curl/")):
-                yield path, line, f"{name}: only the C library, OpenSSL and, in the agent, libcurl"
+            elif not (in_agent and (name.startswith("curl/") or name == "jansson.h")):
+                yield path, line, f"{name}: only the C library, OpenSSL and, in the agent, libcurl and Jansson"
 
 
 @rule("version-if", "differences between server versions live in one place, base/compat")

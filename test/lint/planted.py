@@ -76,7 +76,7 @@ CLEAN = {
     "src/ops/seal.h": HEAD + '#include "client/client.h"\n#include "base/report.h"\n',
     "src/ops/seal.c": SECRETS,
     "src/keeper/keeper.h": HEAD + '#include "postgres.h"\n#include "cache/slots.h"\n',
-    "src/agent/main.c": HEAD + '#include <curl/curl.h>\n#include <sys/socket.h>\n#include "agent/kms/kms.h"\n',
+    "src/agent/main.c": HEAD + '#include <curl/curl.h>\n#include <jansson.h>\n#include <sys/socket.h>\n#include "agent/kms/kms.h"\n',
     "src/agent/kms/kms.h": HEAD + '#include "format/frame.h"\n',
 }
 
@@ -106,6 +106,7 @@ PLANTED = [
     ("no-server-headers", c("src/agent/kms/x.c", '#include "base/report.h"\n')),
     ("no-server-headers", c("src/crypto/x.c", '#include "c.h"\n')),
     ("no-server-headers", c("src/format/x.c", "#include <curl/curl.h>\n")),
+    ("no-server-headers", c("src/format/x.c", "#include <jansson.h>\n")),
     ("no-server-headers", c("src/base/status.c", '#include "base/settings.h"\n')),
     ("version-if", c("src/cache/x.c", "#if PG_VERSION_NUM < 160000\n#endif\n")),
     ("version-if", c("src/cache/x.h", "#if 1\n#elif defined(X) && PG_VERSION_NUM > 1\n#endif\n")),

@@ -1,0 +1,1 @@
+encoding_fuzz_SRCS = src/agent/kms/encoding.c

@@ -1,0 +1,1 @@
+encoding_test_SRCS = src/agent/kms/encoding.c
