@@ -1,0 +1,1 @@
+http_policy_test_SRCS = src/agent/kms/http_policy.c
