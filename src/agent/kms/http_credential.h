@@ -92,9 +92,6 @@ typedef struct HttpCredentialsConfig
 	void	   *arg;
 	int			timeout_ms;		/* for each callback */
 	const HttpPolicy *policy;
-	/* What came of each obtain and renew; may be NULL. */
-	void		(*report) (void *report_arg, PgeStatus status);
-	void	   *report_arg;
 } HttpCredentialsConfig;
 
 extern PgeStatus pge_http_credentials_start(const HttpCredentialsConfig *config,
@@ -104,18 +101,19 @@ extern void pge_http_credentials_stop(HttpCredentials *credentials);	/* nobody b
 																		 * waits */
 
 /*
- * Waits for one that is valid now.  Ends with the status and the detail of an
- * obtain() if that was a refusal, or has failed as often as a call is
- * tried; with PGE_UNAVAILABLE at the deadline and when cancelled.
+ * Waits for one that is valid now.  Ends with the status and the detail of
+ * obtain() if that was a refusal, has failed as often as a call is tried, or as
+ * often in a row as the breaker suffers; with PGE_UNAVAILABLE at the deadline and when cancelled.
  */
 extern PgeStatus pge_http_credentials_wait(HttpCredentials *credentials, const HttpLimits *limits,
 										   HttpLease *lease, char detail[KMS_DETAIL_LEN]);
 extern void pge_http_credentials_release(HttpCredentials *credentials, HttpLease *lease);
 
 /*
- * A call was refused with the credential of this generation.  Waits for what comes of that: PGE_OK,
- * there is another, borrow that; PGE_DENIED, verify() found it good (*detail
- * stays as it is); else why there is no other.
+ * A call was refused with the credential of this generation, and *detail says
+ * how.  Waits for what comes of that: PGE_OK, there is another, borrow that;
+ * PGE_DENIED, verify() found it good; else why there is no other, which is
+ * appended to *detail.
  */
 extern PgeStatus pge_http_credentials_refused(HttpCredentials *credentials, const HttpLimits *limits,
 											  uint64_t generation, char detail[KMS_DETAIL_LEN]);

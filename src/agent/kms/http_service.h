@@ -68,10 +68,11 @@ typedef struct HttpServiceConfig
 typedef struct HttpServiceCall
 {
 	/*
-	 * Fills method, url, headers and body; the rest is the service's.  What
-	 * they point to lives until the next build() or the end of the call, and
-	 * is wiped by who made it; a header's value may point into the credential
-	 * (NULL: the provider has none).  Called for each try.
+	 * Fills method, url, headers and body, of zeros; the rest is the
+	 * service's.  What they point to lives until the next build() or the end
+	 * of the call, and is wiped by who made it; a header's value may point
+	 * into the credential (NULL: the provider has none).  Called for each
+	 * try.
 	 */
 	PgeStatus	(*build) (void *arg, const HttpCredential *credential,
 						  HttpRequest *request, char detail[KMS_DETAIL_LEN]);
