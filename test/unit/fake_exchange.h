@@ -137,7 +137,10 @@ pge_http_exchange(HttpPool *pool, const HttpRequest *request, HttpAnswer *answer
 	answer->retry_after_ms = step->retry_after_ms > 0 ? step->retry_after_ms : -1;
 	answer->body = calloc(1, 8);
 	answer->len = answer->body != NULL ? 7 : 0;
-	return answer->body != NULL ? PGE_OK : PGE_OUT_OF_MEMORY;
+	if (answer->body != NULL)
+		return PGE_OK;
+	pge_kms_detail(detail, "There was no memory for the answer.");
+	return PGE_OUT_OF_MEMORY;
 }
 
 void

@@ -1,0 +1,4 @@
+# FAILING_MEMORY: agent_memory_test.mk
+http_service_memory_test_SRCS = src/agent/kms/http_service.c src/agent/kms/http_credential.c src/agent/kms/http_policy.c \
+	src/agent/kms/key_memory.c src/agent/kms/kms_detail.c
+http_service_memory_test_LIBS = $(FAILING_MEMORY)
