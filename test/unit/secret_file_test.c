@@ -91,7 +91,12 @@ test_files(void)
 	check(chmod(path, 0602) == 0, "a file that everybody may write");
 	check_status(read_back(&file, ""), PGE_UNAUTHENTICATED, "is refused");
 	check(chmod(path, 0644) == 0, "one that everybody may read");
-	check_status(read_back(&file, CANARY), PGE_OK, "is taken: orchestrators make them so");
+	check_status(read_back(&file, ""), PGE_UNAUTHENTICATED, "is refused");
+	file.may_be_public = true;
+	check_status(read_back(&file, CANARY), PGE_OK, "and taken where that is foreseen: orchestrators make them so");
+	check(chmod(path, 0640) == 0, "one that a group may read");
+	file.may_be_public = false;
+	check_status(read_back(&file, CANARY), PGE_OK, "is taken");
 	check(symlink(path, other) == 0, "a symbolic link");
 	check_status(read_back(&linked, CANARY), PGE_OK, "is followed");
 	check_status(read_back(&none, ""), PGE_UNAUTHENTICATED, "an absent file is refused");

@@ -55,6 +55,8 @@ open_secret(SecretFile *file, int *fd)
 		return "it is not a regular file";
 	if ((st.st_mode & S_IWOTH) != 0)
 		return "everybody may write it";
+	if ((st.st_mode & S_IROTH) != 0 && !file->may_be_public)
+		return "everybody may read it (chmod o-r)";
 	return NULL;
 }
 

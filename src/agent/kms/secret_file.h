@@ -2,8 +2,9 @@
  * secret_file.h -- a file with one secret in it: a token, a password, a JWT.
  *
  * Symbolic links are followed, because orchestrators exchange such files by
- * them; the file itself is a regular one that not everybody may write.  One newline at
- * its end is not part of the secret.  A SecretFile belongs to one thread.
+ * them; the file itself is a regular one that not everybody may write, nor read
+ * unless that was foreseen.  One newline at its end is not part of the secret.  A
+ * SecretFile belongs to one thread.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -20,6 +21,7 @@
 typedef struct SecretFile
 {
 	const char *path;			/* the caller's */
+	bool		may_be_public;	/* no secret by itself, or kept so by others */
 	bool		seen;			/* it was there when it was read last */
 	dev_t		dev;
 	ino_t		ino;
