@@ -697,6 +697,23 @@ def dies_with_its_keeper():
     shutil.rmtree(directory.decode(), ignore_errors=True)
 
 
+def reads_a_configuration():
+    """check-config on README's own example, and on a line that is wrong."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    readme = open(os.path.join(here, "..", "..", "README.md"), encoding="utf-8").read()
+    example = readme.split("```ini\n", 1)[1].split("```", 1)[0]
+    with tempfile.TemporaryDirectory(prefix="ag.") as directory:
+        path = os.path.join(directory, "kms.conf")
+        for text, expected in ((example, 0), (example + "allow_database = app\n", 1)):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(path, 0o644)
+            ran = subprocess.run([PROGRAM, "check-config", path], capture_output=True, text=True)
+            claim(ran.returncode == expected, "check-config of %s line" % ("a wrong" if expected else "README's every"))
+        claim(ran.stdout == "" and ran.stderr.startswith('pg_envelope_agent: Line %d of "%s": unknown setting "allow_database"'
+                                                         % (text.count("\n"), path)), "it names line and reason")
+
+
 def gone(pid):
     try:
         return open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[0] == "Z"
@@ -704,7 +721,7 @@ def gone(pid):
         return True
 
 
-QUICK = [starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
+QUICK = [reads_a_configuration, starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
          closes_on_anything_wrong, closes_slow_greeters, refuses_other_users, makes_and_opens_keys, refuses_what_is_wrong,
          answers_pipelined_requests, leaks_no_descriptors, lets_the_idle_make_room, reloads, waits_for_no_passphrase, limits_the_command_at_once, leaves_no_command_behind, ends_in_time, ends_with_a_deaf_client, dies_with_its_keeper]
 SLOW = [joins_equal_unwraps, forgets_who_left, drops_what_nobody_waits_for, keeps_calls_in_flight, keeps_who_waits, refuses_overload,
