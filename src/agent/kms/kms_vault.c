@@ -271,6 +271,7 @@ describe(VaultSession *vault, const KmsCall *call, KmsResult *result)
 		return status;
 	snprintf(result->kek_version, sizeof(result->kek_version), "%" PRId64, key.latest_version);
 	pge_vault_tell_key(&key, result->detail);
+	result->alarm = key.exportable || key.plaintext_backup;
 	return PGE_OK;
 }
 
