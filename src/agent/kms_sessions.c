@@ -42,18 +42,18 @@ static atomic_int closing;
 
 static PgeStatus parse(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail);
 static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
-							   KmsTarget * target, char *detail);
-static PgeStatus write_uri(const KmsTarget * target, const char *instance,
+							   KmsTarget *target, char *detail);
+static PgeStatus write_uri(const KmsTarget *target, const char *instance,
 						   char uri[PGE_KEK_URI_MAX + 1]);
-static KmsFile * read_file(const char *path, PgeStatus *status, char *detail);
-static KmsFile * hold_file(KmsFile * file);
-static void release_file(KmsFile * file);
+static KmsFile *read_file(const char *path, PgeStatus *status, char *detail);
+static KmsFile *hold_file(KmsFile *file);
+static void release_file(KmsFile *file);
 static PgeStatus make_set(const KmsSessions *before, const KmsSettings *settings,
-						  KmsFile * file, KmsSessions **made, char *detail);
-static KmsOpened * find_kept(const KmsSessions *before, const KmsInstance *instance,
-							 const KmsSettings *settings);
-static PgeStatus open_session(const KmsSettings *settings, KmsFile * file,
-							  const KmsInstance *instance, KmsOpened * *opened, char *detail);
+						  KmsFile *file, KmsSessions **made, char *detail);
+static KmsOpened *find_kept(const KmsSessions *before, const KmsInstance *instance,
+							const KmsSettings *settings);
+static PgeStatus open_session(const KmsSettings *settings, KmsFile *file,
+							  const KmsInstance *instance, KmsOpened **opened, char *detail);
 static void choose_slots(const KmsSessions *before, KmsSessions *sessions);
 static uint64_t slots_of(const KmsSessions *sessions);
 static PgeStatus reload_sessions(const KmsSessions *sessions, const KmsSettings *settings,
@@ -137,7 +137,7 @@ pge_kms_sessions_closing(void)
 
 PgeStatus
 pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
-					  KmsTarget * target, char *detail)
+					  KmsTarget *target, char *detail)
 {
 	const KmsProvider *provider;
 	PgeStatus	status;
@@ -171,7 +171,7 @@ pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nur
 }
 
 void
-pge_kms_target_perform(const KmsTarget * target, KmsCall *call, KmsResult *result)
+pge_kms_target_perform(const KmsTarget *target, KmsCall *call, KmsResult *result)
 {
 	if (target->has_key)
 	{
@@ -182,7 +182,7 @@ pge_kms_target_perform(const KmsTarget * target, KmsCall *call, KmsResult *resul
 }
 
 PgeStatus
-pge_kms_target_uri(const KmsTarget * target, char uri[PGE_KEK_URI_MAX + 1])
+pge_kms_target_uri(const KmsTarget *target, char uri[PGE_KEK_URI_MAX + 1])
 {
 	return write_uri(target, target->key.instance, uri);
 }
@@ -210,7 +210,7 @@ parse(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail)
 
 static PgeStatus
 find_instance(const KmsSessions *sessions, const KmsProvider *provider,
-			  KmsTarget * target, char *detail)
+			  KmsTarget *target, char *detail)
 {
 	const KmsConfig *config = sessions->file->config;
 	PgeStatus	status = pge_kms_config_find(config, &target->key, provider,
@@ -225,7 +225,7 @@ find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 }
 
 static PgeStatus
-write_uri(const KmsTarget * target, const char *instance, char uri[PGE_KEK_URI_MAX + 1])
+write_uri(const KmsTarget *target, const char *instance, char uri[PGE_KEK_URI_MAX + 1])
 {
 	const KmsProvider *provider = target->opened->provider;
 	KeyUri		key = target->key;
@@ -255,14 +255,14 @@ read_file(const char *path, PgeStatus *status, char *detail)
 }
 
 static KmsFile *
-hold_file(KmsFile * file)
+hold_file(KmsFile *file)
 {
 	atomic_fetch_add(&file->references, 1);
 	return file;
 }
 
 static void
-release_file(KmsFile * file)
+release_file(KmsFile *file)
 {
 	if (atomic_fetch_sub(&file->references, 1) != 1)
 		return;
@@ -272,7 +272,7 @@ release_file(KmsFile * file)
 
 /* settings NULL: all that is open is kept. */
 static PgeStatus
-make_set(const KmsSessions *before, const KmsSettings *settings, KmsFile * file,
+make_set(const KmsSessions *before, const KmsSettings *settings, KmsFile *file,
 		 KmsSessions **made, char *detail)
 {
 	KmsSessions *sessions = calloc(1, sizeof(*sessions));
@@ -327,8 +327,8 @@ find_kept(const KmsSessions *before, const KmsInstance *instance, const KmsSetti
 }
 
 static PgeStatus
-open_session(const KmsSettings *settings, KmsFile * file, const KmsInstance *instance,
-			 KmsOpened * *opened, char *detail)
+open_session(const KmsSettings *settings, KmsFile *file, const KmsInstance *instance,
+			 KmsOpened **opened, char *detail)
 {
 	KmsOpened  *fresh = calloc(1, sizeof(*fresh));
 	KmsSettings own = *settings;

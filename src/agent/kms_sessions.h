@@ -50,7 +50,7 @@ typedef struct KmsTarget
 	bool		has_key;		/* false: a KEK that is to be made */
 	KeyUri		key;
 	char		uri[PGE_KEK_URI_MAX + 1];	/* canonical, without an instance */
-}			KmsTarget;
+} KmsTarget;
 
 /*
  * The first set.  A configuration that is not in order is left out, with the
@@ -82,7 +82,7 @@ extern int	pge_kms_sessions_closing(void);
  * that we have; PGE_INVALID: malformed, or not what the configuration allows.
  */
 extern PgeStatus pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
-									   KmsTarget * target, char *detail);
+									   KmsTarget *target, char *detail);
 
 /*
  * The slot of the first of these URIs that leaves this host; else the local
@@ -91,9 +91,9 @@ extern PgeStatus pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri
 extern int	pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris);
 
 /* The target's session performs it.  The caller has filled in all but uri and key. */
-extern void pge_kms_target_perform(const KmsTarget * target, KmsCall *call, KmsResult *result);
+extern void pge_kms_target_perform(const KmsTarget *target, KmsCall *call, KmsResult *result);
 
 /* The URI to store: canonical, with the instance if one was named. */
-extern PgeStatus pge_kms_target_uri(const KmsTarget * target, char uri[PGE_KEK_URI_MAX + 1]);
+extern PgeStatus pge_kms_target_uri(const KmsTarget *target, char uri[PGE_KEK_URI_MAX + 1]);
 
 #endif							/* PGE_AGENT_KMS_SESSIONS_H */

@@ -198,7 +198,7 @@ closed(void)
 }
 
 static PgeStatus
-find(const KmsSessions *set, const char *uri, KmsTarget * target, char *detail)
+find(const KmsSessions *set, const char *uri, KmsTarget *target, char *detail)
 {
 	detail[0] = '\0';
 	return pge_kms_sessions_find(set, text_bytes(uri), target, detail);
