@@ -34,6 +34,7 @@
 #include "base/limits.h"
 #include "base/secret.h"
 #include "check.h"
+#include "freed_keys.h"
 
 #define ENOUGH_MS		30000
 #define SHORT_MS		400
@@ -68,6 +69,7 @@ typedef struct Run
 	char		url[256];
 	const char *method;
 	bool		once;
+	size_t		padding;		/* so much more body, and a long header */
 	int			deadline_in;
 	atomic_bool *cancelled;
 	const		Case *expected;
@@ -91,6 +93,7 @@ static struct
 static int	nports;
 static char ca_file[96];
 static Run runs[RUNS_MAX];
+static char padding[20000];		/* the value of a long header */
 
 static pthread_mutex_t lookup_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t lookup_wake = PTHREAD_COND_INITIALIZER;
@@ -141,6 +144,36 @@ start_server(void)
 }
 
 static int
+port_of(const char *listener)
+{
+	for (int i = 0; i < nports; i++)
+		if (strcmp(ports[i].name, listener) == 0)
+			return ports[i].port;
+	abort();
+}
+
+/* What the machine's settings might forbid anyway shall be forbidden by us. */
+static void
+weaken_surroundings(void)
+{
+	static const char *const names[] = {"http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"};
+	char		path[96];
+	char		proxy[64];
+	FILE	   *conf;
+
+	(void) snprintf(path, sizeof(path), "%s/openssl.cnf", directory);
+	(void) snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", port_of("refused"));
+	conf = fopen(path, "we");
+	if (conf == NULL ||
+		fprintf(conf, "openssl_conf = o\n[o]\nssl_conf = s\n[s]\nsystem_default = d\n"
+				"[d]\nMinProtocol = TLSv1\nCipherString = ALL:@SECLEVEL=0\n") < 0 ||
+		fclose(conf) != 0 || setenv("OPENSSL_CONF", path, 1) != 0)
+		abort();
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		(void) setenv(names[i], proxy, 1);
+}
+
+static int
 remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void) st;
@@ -156,15 +189,6 @@ stop_server(void)
 	if (server > 0)
 		(void) waitpid(server, NULL, 0);
 	(void) nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-static int
-port_of(const char *listener)
-{
-	for (int i = 0; i < nports; i++)
-		if (strcmp(ports[i].name, listener) == 0)
-			return ports[i].port;
-	abort();
 }
 
 /* How many lines of the service's log begin so. */
@@ -255,7 +279,7 @@ exchange(Run * run)
 {
 	HttpRequest request = {0};
 	char	   *authorization = malloc(CANARY_LEN + 16);
-	char	   *body = malloc(CANARY_LEN + 1);
+	char	   *body = malloc(CANARY_LEN + 1 + run->padding);
 	int64_t		start = now_ms();
 
 	if (authorization == NULL || body == NULL)
@@ -263,6 +287,7 @@ exchange(Run * run)
 	(void) snprintf(authorization, 16, "Bearer ");
 	show_canary(authorization + 7);
 	show_canary(body);
+	memset(body + CANARY_LEN, 'x', run->padding);
 	request.method = run->method != NULL ? run->method : "POST";
 	request.url = run->url;
 	request.headers[0] = (HttpHeader)
@@ -274,8 +299,13 @@ exchange(Run * run)
 		"Content-Type", "application/json"
 	};
 	request.nheaders = 2;
+	if (run->padding > 0)
+		request.headers[request.nheaders++] = (HttpHeader)
+	{
+		"X-Padding", padding
+	};
 	if (strcmp(request.method, "POST") == 0)
-		request.body = pge_bytes(body, CANARY_LEN);
+		request.body = pge_bytes(body, CANARY_LEN + run->padding);
 	request.once = run->once;
 	request.deadline_ms = (uint64_t) (start + run->deadline_in);
 	request.cancelled = run->cancelled;
@@ -456,7 +486,7 @@ bad_answers_are_refused(void)
 		{"plain", "/length-negative", PGE_UNAVAILABLE, 0, "", true},
 		{"plain", "/length-words", PGE_UNAVAILABLE, 0, "", true},
 		{"plain", "/length-and-chunks", PGE_UNAVAILABLE, 0, "does not say clearly how long it is", true},
-		{"plain", "/chunk-garbage", PGE_UNAVAILABLE, 0, "failed", true},
+		{"plain", "/chunk-garbage", PGE_UNAVAILABLE, 0, "failed: Failure when receiving data from the peer.", true},
 		{"plain", "/chunk-cut", PGE_UNAVAILABLE, 0, "was cut off", true},
 		{"plain", "/chunk-huge", PGE_UNAVAILABLE, 0, "failed", true},
 		{"plain", "/chunk-no-end", PGE_UNAVAILABLE, 0, "was cut off", true},
@@ -857,6 +887,7 @@ headers_are_read(void)
 {
 	HttpPool   *pool = new_pool(2);
 	const HttpAnswer *answer = &ask(pool, "plain", "/ok")->answer;
+	Run		   *run = &runs[0];
 
 	check(answer->len == strlen(GOOD) && strcmp((const char *) answer->body, GOOD) == 0, "the body, with a zero byte");
 	check(strcmp(answer->content_type, "application/json") == 0, "Content-Type");
@@ -884,6 +915,11 @@ headers_are_read(void)
 	check(strcmp((const char *) ask(pool, "plain", "/seen/names")->answer.body,
 				 "accept authorization content-length content-type host user-agent") == 0,
 		  "a request has no header that it need not have");
+	prepare(run, pool, "plain", "/seen/names", ENOUGH_MS)->padding = 1200000;
+	exchange(run);
+	check(answered(run, 200) && strstr((const char *) run->answer.body, "x-padding") != NULL &&
+		  strstr((const char *) run->answer.body, "expect") == NULL, "nor has a long one");
+	pge_http_answer_wipe(&run->answer);
 	check(strcmp((const char *) ask(pool, "plain", "/seen/user-agent")->answer.body, "pg_envelope/" PGE_VERSION) == 0,
 		  "User-Agent");
 	check(has_canary(ask(pool, "tls", "/echo")->answer.body, CANARY_LEN), "the body arrives as it was");
@@ -911,6 +947,40 @@ methods_are_sent(void)
 }
 
 /* --- the process ---------------------------------------------------------- */
+
+/*
+ * OpenSSL would ask for the passphrase of a key, at the terminal if there is
+ * one.  In a process of its own, which may have one; before there are threads.
+ */
+static void
+no_terminal_is_asked(void)
+{
+	int			terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	char		key[96];
+	char		cert[96];
+	char		printed[64];
+	int			status = -1;
+	pid_t		child;
+
+	(void) snprintf(key, sizeof(key), "%s/locked.key", directory);
+	(void) snprintf(cert, sizeof(cert), "%s/client.pem", directory);
+	if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0)
+		abort();
+	child = fork();
+	if (child == 0)
+	{
+		HttpPool   *pool;
+
+		(void) alarm(ENOUGH_MS / 1000);
+		if (setsid() < 0 || open(ptsname(terminal), O_RDWR | O_CLOEXEC) < 0 || open("/dev/tty", O_RDWR | O_CLOEXEC) < 0)
+			_exit(2);
+		pool = new_pool_as(1, ca_file, cert, key);
+		_exit(ask(pool, "tls-client", "/ok")->status == PGE_INVALID ? 0 : 1);
+	}
+	check(waitpid(child, &status, 0) == child && status == 0, "a key with a passphrase is refused at a terminal too");
+	check(read(terminal, printed, sizeof(printed)) <= 0, "which is not asked");
+	close(terminal);
+}
 
 static int
 count_descriptors(int *sockets, int *inherited)
@@ -984,6 +1054,8 @@ signals_are_blocked(void)
 	int			threads = 0;
 	int			blocked = 0;
 
+	/* (the C library itself blocks all until a thread runs) */
+	check(answered(ask(pool, "plain", "/ok"), 200), "(the thread runs)");
 	while (tasks != NULL && (entry = readdir(tasks)) != NULL)
 	{
 		char		path[300];
@@ -1057,9 +1129,19 @@ static void
 nothing_stays_in_memory(void)
 {
 	char	   *planted = malloc(CANARY_LEN + 1);
+	HttpPool   *pool = new_pool(2);
 
 	if (planted == NULL)
 		abort();
+	/* buffers that grow with the canary in them */
+	for (int i = 0; i < 2; i++)
+	{
+		prepare(&runs[i], pool, i == 0 ? "plain" : "tls", "/echo", ENOUGH_MS)->padding = 30000;
+		exchange(&runs[i]);
+		check(answered(&runs[i], 200) && runs[i].answer.len == CANARY_LEN + 30000, "(long bodies)");
+		pge_http_answer_wipe(&runs[i].answer);
+	}
+	pge_http_pool_free(pool);
 	(void) ask(NULL, NULL, NULL);
 	show_canary(planted);
 	check(count_canaries() == 1, "(a canary in memory is found)");
@@ -1081,6 +1163,11 @@ main(void)
 		printf("SKIP: http_test needs python3 and openssl\n");
 		return 77;
 	}
+	memset(padding, 'x', sizeof(padding) - 1);
+	for (int i = 0; i < MARKED_LEN; i++)
+		marked_key[i] = hidden_canary[i] ^ 0xff;
+	weaken_surroundings();
+	no_terminal_is_asked();
 	descriptors_are_kept_in_order();
 	signals_are_blocked();
 	answers_are_taken();
@@ -1099,6 +1186,7 @@ main(void)
 	deadlines_that_are_past();
 	deadlines_are_kept();
 	nothing_stays_in_memory();
+	check(atomic_load(&freed_keys) == 0, "and no block was freed with one in it (%d)", atomic_load(&freed_keys));
 	stop_server();
 	return check_done();
 }
