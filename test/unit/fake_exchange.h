@@ -49,7 +49,7 @@ typedef struct FakeLogin
 	PgeStatus	verify_status;
 	uint64_t	lifetime_ms;
 	bool		renewable;
-	bool		hangs;			/* obtain, until cancelled or out of time */
+	bool		hangs;			/* obtain and renew, until cancelled */
 	bool		file_changed;	/* until obtain has been called */
 	int			obtained;		/* calls, successful or not */
 	int			renewed;
@@ -164,6 +164,18 @@ fake_token(FakeLogin * login, PgeStatus status, HttpCredential *credential, char
 	return PGE_OK;
 }
 
+/* Caller holds the lock. */
+static inline void
+hang(FakeLogin * login, const HttpLimits *limits)
+{
+	while (login->hangs && !was_cancelled(limits->cancelled))
+	{
+		pthread_mutex_unlock(&login->lock);
+		pause_ms(1);
+		pthread_mutex_lock(&login->lock);
+	}
+}
+
 static inline PgeStatus
 fake_obtain(void *arg, const HttpLimits *limits, HttpCredential *credential, char *detail)
 {
@@ -173,12 +185,7 @@ fake_obtain(void *arg, const HttpLimits *limits, HttpCredential *credential, cha
 	pthread_mutex_lock(&login->lock);
 	login->obtained++;
 	login->file_changed = false;
-	while (login->hangs && !was_cancelled(limits->cancelled))
-	{
-		pthread_mutex_unlock(&login->lock);
-		pause_ms(1);
-		pthread_mutex_lock(&login->lock);
-	}
+	hang(login, limits);
 	status = login->hangs ? PGE_UNAVAILABLE : login->obtain_status;
 	status = fake_token(login, status, credential, detail);
 	pthread_mutex_unlock(&login->lock);
@@ -191,9 +198,9 @@ fake_renew(void *arg, const HttpLimits *limits, const HttpCredential *current, H
 	FakeLogin  *login = arg;
 	PgeStatus	status;
 
-	(void) limits;
 	pthread_mutex_lock(&login->lock);
 	login->renewed++;
+	hang(login, limits);
 	status = strncmp(current->token, CANARY, strlen(CANARY)) == 0 ? login->renew_status : PGE_INVALID;
 	status = fake_token(login, status, renewed, detail);
 	pthread_mutex_unlock(&login->lock);

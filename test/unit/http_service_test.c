@@ -574,6 +574,33 @@ test_ahead_of_expiry(void)
 	pge_http_service_stop(service);
 }
 
+/* What is refused while its successor is on the way costs no login. */
+static void
+test_refused_during_renewal(void)
+{
+	const HttpCredentialSource source = {.obtain = fake_obtain, .renew = fake_renew};
+	HttpService *service;
+
+	reset_login();
+	atomic_store(&suspended_ms, 0);
+	login.lifetime_ms = 100 * HOUR_MS;
+	login.renewable = true;
+	service = start(&quick, &source, ok);
+	check_status(call(service), PGE_OK, "a credential");
+	set_flag(&login.lock, &login.hangs, true);
+	atomic_fetch_add(&suspended_ms, 67 * HOUR_MS);
+	wait_until(seen(&login.lock, &login.renewed) == 1);
+	snprintf(pool.good_token, sizeof(pool.good_token), CANARY "-2");
+	begin_calls(service, 1, PATIENCE_MS);
+	wait_until(seen(&pool.lock, &pool.exchanges) == 2);
+	/* should it not have reported that yet, there is less to see */
+	pause_ms(50);
+	set_flag(&login.lock, &login.hangs, false);
+	check(end_calls(1, PGE_OK) == 1, "is refused while it is renewed");
+	check(login.obtained == 1 && login.tokens == 2, "and the renewed one is taken, without a login");
+	pge_http_service_stop(service);
+}
+
 static void
 test_failing_refresh(void)
 {
@@ -689,6 +716,7 @@ main(void)
 	test_login_fails();
 	test_waiters();
 	test_ahead_of_expiry();
+	test_refused_during_renewal();
 	test_failing_refresh();
 	test_rotated_file();
 	test_storm();
