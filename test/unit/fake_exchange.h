@@ -49,7 +49,7 @@ typedef struct FakeLogin
 	PgeStatus	verify_status;
 	uint64_t	lifetime_ms;
 	bool		renewable;
-	bool		hangs;			/* obtain and renew, until cancelled */
+	bool		hangs;			/* all of it, until cancelled */
 	bool		file_changed;	/* until obtain has been called */
 	int			obtained;		/* calls, successful or not */
 	int			renewed;
@@ -187,6 +187,8 @@ fake_obtain(void *arg, const HttpLimits *limits, HttpCredential *credential, cha
 	login->file_changed = false;
 	hang(login, limits);
 	status = login->hangs ? PGE_UNAVAILABLE : login->obtain_status;
+	if (!all_zero((const uint8_t *) credential, sizeof(*credential)))
+		status = PGE_CRYPTO_FAILED;
 	status = fake_token(login, status, credential, detail);
 	pthread_mutex_unlock(&login->lock);
 	return status;
@@ -202,6 +204,9 @@ fake_renew(void *arg, const HttpLimits *limits, const HttpCredential *current, H
 	login->renewed++;
 	hang(login, limits);
 	status = strncmp(current->token, CANARY, strlen(CANARY)) == 0 ? login->renew_status : PGE_INVALID;
+	/* a provider need not clean up what it could not finish */
+	if (status != PGE_OK)
+		snprintf(renewed->token, sizeof(renewed->token), CANARY "-half");
 	status = fake_token(login, status, renewed, detail);
 	pthread_mutex_unlock(&login->lock);
 	return status;
@@ -213,9 +218,9 @@ fake_verify(void *arg, const HttpLimits *limits, const HttpCredential *current, 
 	FakeLogin  *login = arg;
 	PgeStatus	status;
 
-	(void) limits;
 	pthread_mutex_lock(&login->lock);
 	login->verified++;
+	hang(login, limits);
 	status = strncmp(current->token, CANARY, strlen(CANARY)) == 0 ? login->verify_status : PGE_INVALID;
 	pthread_mutex_unlock(&login->lock);
 	if (status != PGE_OK)

@@ -158,9 +158,9 @@ run_caller(void *arg)
 }
 
 static void
-begin_calls(HttpService *service, int count, int64_t time_ms)
+begin_calls_from(int first, HttpService *service, int end, int64_t time_ms)
 {
-	for (int i = 0; i < count; i++)
+	for (int i = first; i < end; i++)
 	{
 		callers[i].service = service;
 		callers[i].time_ms = time_ms;
@@ -170,6 +170,12 @@ begin_calls(HttpService *service, int count, int64_t time_ms)
 		if (pthread_create(&callers[i].thread, NULL, run_caller, &callers[i]) != 0)
 			abort();
 	}
+}
+
+static void
+begin_calls(HttpService *service, int count, int64_t time_ms)
+{
+	begin_calls_from(0, service, count, time_ms);
 }
 
 /* How many ended so. */
@@ -453,11 +459,36 @@ test_verify(void)
 	pge_http_service_stop(service);
 }
 
+/* Whether a credential is good is found out after its refusal, not before. */
+static void
+test_refused_during_verify(void)
+{
+	static const Step refused[] = {{.status = 401}, {.status = -1}};
+	HttpService *service;
+
+	reset_login();
+	service = start(&quick, &full_login, refused);
+	wait_until(seen(&login.lock, &login.tokens) == 1);
+	set_flag(&login.lock, &login.hangs, true);
+	begin_calls(service, 1, PATIENCE_MS);
+	wait_until(seen(&login.lock, &login.verified) == 1);
+	check(seen(&login.lock, &login.verified) == 1, "a credential is being verified");
+	begin_calls_from(1, service, 20, PATIENCE_MS);
+	wait_until(seen(&pool.lock, &pool.exchanges) == 20);
+	/* should they not have reported that yet, there is less to see */
+	pause_ms(50);
+	set_flag(&login.lock, &login.hangs, false);
+	check(end_calls(20, PGE_DENIED) == 20, "while 19 more calls are refused");
+	check(login.verified >= 2 && login.verified <= 20, "for them it is verified again (%d times)", login.verified - 1);
+	pge_http_service_stop(service);
+}
+
 static void
 test_login_fails(void)
 {
 	HttpPolicy	policy = quick;
 	HttpService *service;
+	uint64_t	begin;
 	int			obtained;
 
 	reset_login();
@@ -465,6 +496,12 @@ test_login_fails(void)
 	service = start(&quick, &file_login, ok);
 	check_status(call(service), PGE_UNAVAILABLE, "no credential, no call: %s", detail);
 	check(pool.exchanges == 0 && strcmp(detail, "The login failed.") == 0, "it hears why");
+	wait_until(seen(&login.lock, &login.obtained) > 10);
+	set_flag(&login.lock, &login.hangs, true);
+	begin = deadline_in(0);
+	check_status(call_with(service, true, 2 * PATIENCE_MS, NULL, detail), PGE_UNAVAILABLE, "a login that failed ten times");
+	check(deadline_in(0) - begin < PATIENCE_MS, "and now hangs is not waited for");
+	set_flag(&login.lock, &login.hangs, false);
 	set_status(&login.obtain_status, PGE_OK);
 	wait_until(call(service) == PGE_OK);
 	check_status(call(service), PGE_OK, "once the login succeeds, so do calls");
@@ -516,6 +553,8 @@ test_waiters(void)
 		policy.look_ms = 2 * PATIENCE_MS;
 		service = start(&policy, &full_login, ok);
 		check_status(call(service), PGE_OK, "a thread that sleeps for long");
+		/* should it not sleep yet, there is less to see */
+		pause_ms(50);
 		begin = deadline_in(0);
 		pge_http_service_stop(service);
 		check(deadline_in(0) - begin < PATIENCE_MS, "does not delay it either");
@@ -655,6 +694,8 @@ test_rotated_file(void)
 	wait_until(seen(&login.lock, &login.tokens) == 3);
 	wait_until(call(service) == PGE_OK && strcmp(pool.last_token, CANARY "-3") == 0);
 	check(strcmp(pool.last_token, CANARY "-3") == 0, "and is read as soon as it can be");
+	let_it_look();
+	check(seen(&login.lock, &login.tokens) == 3, "once");
 	pge_http_service_stop(service);
 }
 
@@ -713,6 +754,7 @@ main(void)
 	test_one_refresh_for_all();
 	test_refused_for_good();
 	test_verify();
+	test_refused_during_verify();
 	test_login_fails();
 	test_waiters();
 	test_ahead_of_expiry();
