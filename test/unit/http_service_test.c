@@ -387,6 +387,44 @@ test_cancelled_exchanges(void)
 	pge_http_service_stop(service);
 }
 
+/* Open, it is not asked for a credential's sake either. */
+static void
+test_open_without_credential(void)
+{
+	static const Step away[] = {{.status = 503}, {.status = -1}};
+	HttpService *service;
+	uint64_t	begin;
+
+	reset_login();
+	atomic_store(&suspended_ms, 0);
+	login.lifetime_ms = 100 * HOUR_MS;
+	service = start(&quick, &plain_login, away);
+	(void) call(service);
+	(void) call(service);
+	check(pool.exchanges == 5, "a service that is away");
+	set_flag(&login.lock, &login.hangs, true);
+	atomic_fetch_add(&suspended_ms, 101 * HOUR_MS);
+	begin = deadline_in(0);
+	check_status(call_with(service, true, 2 * PATIENCE_MS, NULL, detail), PGE_UNAVAILABLE, "nobody waits to log in to");
+	check(deadline_in(0) - begin < PATIENCE_MS && pool.exchanges == 5, "%s", detail);
+	pge_http_service_stop(service);
+}
+
+/* Who opens a session need not know how long others will wait. */
+static void
+test_unknown_timeout(void)
+{
+	HttpServiceConfig config = {.pool = &pool, .provider = &provider, .arg = &login, .policy = &quick};
+	HttpService *service = start(&quick, &plain_login, ok);
+
+	pge_http_service_stop(service);
+	reset_login();
+	check_status(pge_http_service_start(&config, &service, detail), PGE_OK, "a service without a timeout");
+	check_status(call(service), PGE_OK, "has one all the same");
+	check_status(call_with(service, true, PATIENCE_MS, NULL, detail), PGE_OK, "and is called with one, too");
+	pge_http_service_stop(service);
+}
+
 static void
 test_one_refresh_for_all(void)
 {
@@ -751,6 +789,8 @@ main(void)
 	test_denials();
 	test_cancelled_exchanges();
 	atomic_store(&later_ms, 0);
+	test_open_without_credential();
+	test_unknown_timeout();
 	test_one_refresh_for_all();
 	test_refused_for_good();
 	test_verify();

@@ -15,6 +15,7 @@
 #include "crypto/random.h"
 
 #define LOOK_CANCELLED_MS	50
+#define TIMEOUT_UNKNOWN_MS	10000	/* the default of pg_envelope.kms_timeout */
 
 struct HttpService
 {
@@ -68,6 +69,8 @@ pge_http_service_start(const HttpServiceConfig *config, HttpService **service, c
 	s->config = *config;
 	if (s->config.policy == NULL)
 		s->config.policy = &pge_http_policy;
+	if (s->config.timeout_ms <= 0)
+		s->config.timeout_ms = TIMEOUT_UNKNOWN_MS;
 	(void) pthread_mutex_init(&s->lock, NULL);
 	pge_http_budget_init(&s->budget);
 	pge_http_breaker_init(&s->breaker);
@@ -76,7 +79,7 @@ pge_http_service_start(const HttpServiceConfig *config, HttpService **service, c
 		HttpCredentialsConfig credentials = {
 			.source = &config->provider->credential,
 			.arg = config->arg,
-			.timeout_ms = config->timeout_ms,
+			.timeout_ms = s->config.timeout_ms,
 			.policy = s->config.policy,
 		};
 

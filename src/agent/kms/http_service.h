@@ -61,7 +61,7 @@ typedef struct HttpServiceConfig
 	const HttpServiceProvider *provider;
 	void	   *arg;			/* for the callbacks of provider->credential */
 	int			timeout_ms;		/* for each obtain, renew, verify; and for
-								 * calls without a deadline */
+								 * calls without a deadline; 0: not known */
 	const HttpPolicy *policy;	/* NULL: pge_http_policy */
 } HttpServiceConfig;
 
