@@ -67,6 +67,7 @@ test_split_refuses(void)
 	refused("va_ult:x", "an underscore in the scheme");
 	refused("abcdefghijklmnop:x", "a scheme of 16");
 	refused("vault://a/b#c", "a fragment");
+	check(strstr(detail, "fragment") != NULL, "by its name");
 	refused("vault://user:s3cret@a/b", "user-info");
 	refused("vault://a/b?x=y", "a query of another name");
 	refused("vault://a/b?instance=-a", "an instance with a hyphen first");

@@ -480,14 +480,17 @@ pge_key_pattern_check(const char *pattern, char *detail)
 	return check_components(pattern, "pattern", detail);
 }
 
-/* The last '*' alone is ever tried again, and none takes a '/': so what lies before
- * a '/' that both have is settled, and the time is bounded by the product. */
+/*
+ * Only the last '*' is ever tried again.  Within a component an earlier one could
+ * gain nothing by taking more; and as none takes a '/', what lies before a '/' that
+ * both have is settled.  So the time is bounded by the product of the lengths.
+ */
 bool
 pge_key_pattern_matches(const char *pattern, const char *path)
 {
 	const char *p = pattern;
 	const char *s = path;
-	const char *star = NULL;	/* behind the last '*' of this component */
+	const char *star = NULL;	/* behind the last '*' */
 	const char *taken = NULL;	/* to which the '*' reaches */
 
 	while (*s != '\0')
@@ -499,8 +502,6 @@ pge_key_pattern_matches(const char *pattern, const char *path)
 		}
 		else if (*p == *s)
 		{
-			if (*p == '/')
-				star = NULL;
 			p++;
 			s++;
 		}
