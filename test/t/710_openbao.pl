@@ -8,6 +8,7 @@ use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
 use PgEnvelope::Cluster;
+use PgEnvelope::HostileUris qw(hostile_uris);
 use PgEnvelope::OpenBao;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -30,7 +31,7 @@ my $trap_server = '127.0.0.1:' . $trap->sockport;
 
 PgEnvelope::OpenBao::write_file("$dir/kms.conf",
 	$bao->section('corp', $role->{lines} . 'allow_keys = ' . join(', ', map { "transit/keys/$_" } @keys, 'forbidden'))
-	  . "[vault trap]\naddress = https://$trap_server\nauth = token_file\ntoken_file = $dir/none\nallow_keys = transit/keys/app, transit/keys/acme\n");
+	  . "[vault trap]\naddress = https://$trap_server\nauth = token_file\ntoken_file = $dir/none\nallow_keys = transit/keys/app, transit/keys/acme, transit/keys/tenant-*, deep/mount/keys/*\n");
 my $node = PgEnvelope::Cluster->new('bao', 'pg_envelope.kms_config_file' => "$dir/kms.conf", 'pg_envelope.cache_ttl' => '1h');
 my $admin = $node->session;
 $admin->query('SET client_min_messages = error');
@@ -184,14 +185,18 @@ my @hostile = (
 	"vault://[::ffff:127.0.0.1]:$port/transit/keys/app", "vault://[::1]:$port/transit/keys/app", "vault://127.0.0.1.:$port/transit/keys/app", "vault://$ip:0$port/transit/keys/app",
 	"vault://$ip:$port:$port/transit/keys/app", "vault://$ip:99999/transit/keys/app", "vault:///transit/keys/app2", "http://$host/v1/transit/keys/app", "https://$host/transit/keys/app",
 	"https://$host/v1/../v1/transit/keys/app2", "hcvault://$host/transit/keys/app2", "file:///etc/passwd");
+my @listed = hostile_uris($ip, $port);
+push @hostile, map { $_->{uri} } grep { $_->{what} ne 'taken' } @listed;
 $bao->audited;
 my @let_in = grep { ($admin->try("SELECT envelope_create_kek('x', '$_')"))[1] !~ /ERROR:  (?:22023|KE012|22P0\d|54000)/ } @hostile;
 is_deeply(\@let_in, [], scalar(@hostile) . ' hostile URIs are refused');
-cmp_ok(scalar @hostile, '>=', 40, 'at least 40');
+cmp_ok(scalar @hostile, '>=', 140, 'at least 140');
 ok(!IO::Select->new($trap)->can_read(0), 'no connection was made');
 is_deeply(paths(), [], 'nor a request to the other server');
 # The control: with a token the agent would go there.
 says('a URI that is allowed, without a token', "SELECT envelope_create_kek('x', 'vault://$host/transit/keys/app')", 'KE009', qr{File "\Q$dir/none\E"});
+my @kept_out = grep { ($admin->try("SELECT envelope_create_kek('x', '$_')"))[1] !~ m{ERROR:  KE009:.*File "\Q$dir/none\E"}s } map { $_->{uri} } grep { $_->{what} eq 'taken' } @listed;
+is_deeply(\@kept_out, [], 'and so are the controls of the list');
 PgEnvelope::OpenBao::write_file("$dir/none", 'a-token');
 ok(IO::Select->new($trap)->can_read($PostgreSQL::Test::Utils::timeout_default), 'with one there is a connection');
 

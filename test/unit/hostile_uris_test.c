@@ -15,7 +15,7 @@
 #define SERVER	HOST ":" PORT
 
 static const char config_text[] =
-"[vault corp]\naddress = https://" SERVER "\nallow_keys = transit/keys/tenant-*, transit/keys/app, deep/mount/keys/*\n"
+"[vault trap]\naddress = https://" SERVER "\nallow_keys = transit/keys/tenant-*, transit/keys/app, deep/mount/keys/*\n"
 "[vault port]\naddress = https://" HOST ":8300\nallow_keys = transit/keys/port\n";
 
 static int	of_kind[4];			/* lines that were held to it */

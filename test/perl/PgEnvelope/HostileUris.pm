@@ -5,7 +5,7 @@
 #	}
 #
 # The file says for which configuration they are.  URIs that SQL cannot carry
-# (a NUL, bytes that are no UTF-8) are left out; the others are decoded text.
+# (a NUL, bytes that are no UTF-8) are left out; the others are bytes.
 #
 # SPDX-License-Identifier: PostgreSQL
 package PgEnvelope::HostileUris;
@@ -34,7 +34,8 @@ sub hostile_uris
 		my %value = (server => "$host:$port", host => $host, port => $port);
 		$uri =~ s/\{(server|host|port)\}/$value{$1}/g;
 		$uri =~ s/\\x([0-9a-f]{2})/chr hex $1/ge;
-		next if $uri =~ /\0/ || !utf8::decode($uri);
+		my $decoded = $uri;
+		next if $uri =~ /\0/ || !utf8::decode($decoded);
 		push @cases, { what => $what, uri => $uri, remark => $remark };
 	}
 	close $in or croak "$file: $!";
