@@ -193,6 +193,8 @@ is_deeply(\@let_in, [], scalar(@hostile) . ' hostile URIs are refused');
 cmp_ok(scalar @hostile, '>=', 140, 'at least 140');
 ok(!IO::Select->new($trap)->can_read(0), 'no connection was made');
 is_deeply(paths(), [], 'nor a request to the other server');
+says('what is not allowed', "SELECT envelope_create_kek('x', 'vault://$host/transit/keys/app2')", '22023',
+	qr{^Section \[vault trap\] .* does not allow the key\. It needs the line allow_keys = \.\.\., transit/keys/app2 \(behind the patterns of line \d+\)$});
 # The control: with a token the agent would go there.
 says('a URI that is allowed, without a token', "SELECT envelope_create_kek('x', 'vault://$host/transit/keys/app')", 'KE009', qr{File "\Q$dir/none\E"});
 my @kept_out = grep { ($admin->try("SELECT envelope_create_kek('x', '$_')"))[1] !~ m{ERROR:  KE009:.*File "\Q$dir/none\E"}s } map { $_->{uri} } grep { $_->{what} eq 'taken' } @listed;

@@ -342,10 +342,10 @@ test_find(void)
 	found("vault:///transit/keys/a?instance=a", "a");
 	found("vault://vault.internal/transit/keys/b1?instance=c", "c");
 	found("vault://vault.internal:8200/transit/keys/a2", "None of the 2 sections");
-	found("vault://vault.internal:8200/transit/keys/a2", "[vault b], needs this at the end of its allow_keys (line 6): , transit/keys/a2");
+	found("vault://vault.internal:8200/transit/keys/a2", "[vault b], needs the line allow_keys = ..., transit/keys/a2 (behind the patterns of line 6)");
 	found("vault://vault.internal:8200/transit/keys/a2?instance=a",
-		  "Section [vault a] of pg_envelope.kms_config_file does not allow the key. It needs this at the end of its allow_keys (line 3): , transit/keys/a2");
-	found("vault://d.internal:8200/transit/keys/d", "[vault d] of pg_envelope.kms_config_file does not allow the key. It needs the line: allow_keys = transit/keys/d");
+		  "Section [vault a] of pg_envelope.kms_config_file does not allow the key. It needs the line allow_keys = ..., transit/keys/a2 (behind the patterns of line 3)");
+	found("vault://d.internal:8200/transit/keys/d", "[vault d] of pg_envelope.kms_config_file does not allow the key. It needs the line allow_keys = transit/keys/d");
 	found("vault://d.internal:8300/transit/keys/d", "No section [vault NAME] of pg_envelope.kms_config_file is for \"d.internal:8300\"");
 	found("vault://vault.internal:8200/transit/keys/a?instance=c", "Section [vault c] of pg_envelope.kms_config_file is not for \"vault.internal:8200\"");
 	found("vault://vault.internal:8200/transit/keys/a?instance=e", "There is no section [vault e]");

@@ -196,14 +196,14 @@ say_not_allowed(const KmsInstance *instance, int addressed, const char *path, ch
 
 	pge_kms_instance_heading(instance, heading);
 	if (addressed > 1)
-		pge_kms_detail(detail, "None of the %d sections of pg_envelope.kms_config_file with this address allows the key. One of them, as %s, needs",
+		pge_kms_detail(detail, "None of the %d sections of pg_envelope.kms_config_file with this address allows the key. One of them, as %s, needs the line",
 					   addressed, heading);
 	else
-		pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file does not allow the key. It needs", heading);
+		pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file does not allow the key. It needs the line", heading);
 	if (instance->keys_line == 0)
-		pge_kms_detail_append(detail, "the line: allow_keys = %s", path);
+		pge_kms_detail_append(detail, "allow_keys = %s", path);
 	else
-		pge_kms_detail_append(detail, "this at the end of its allow_keys (line %d): , %s", instance->keys_line, path);
+		pge_kms_detail_append(detail, "allow_keys = ..., %s (behind the patterns of line %d)", path, instance->keys_line);
 }
 
 static void
