@@ -174,6 +174,8 @@ path_is(const char *path, const char *expected)
 static void
 test_paths(void)
 {
+	static char longest[PGE_KEK_URI_MAX + 2];
+
 	path_is("transit/keys/a", "transit/keys/a");
 	path_is("%61%2D%2e%7E/%3a%40%2B%3D", "a-.~/:@+=");
 	path_is(".../.a/a.", ".../.a/a.");
@@ -191,6 +193,10 @@ test_paths(void)
 	path_is("a%6", NULL);
 	path_is("a%6g", NULL);
 	path_is("a%00", NULL);
+	memset(longest, 'a', PGE_KEK_URI_MAX + 1);
+	path_is(longest, NULL);
+	longest[PGE_KEK_URI_MAX] = '\0';
+	path_is(longest, longest);
 	for (int c = 1; c < 256; c++)
 	{
 		char		plain[2] = {(char) c, '\0'};
