@@ -115,6 +115,8 @@ static const struct
 	{CORP "adress = x", 3, "unknown setting \"adress\" of [vault corp]"},
 	{CORP "allow_key = x", 3, "unknown setting \"allow_key\" of [vault corp]"},
 	{CORP "ca_file =", 3, "\"ca_file\" has no value"},
+	{CORP "ca_file =;x", 3, "\"ca_file\" has no value"},
+	{CORP "allow_databases=;a", 3, "allow_databases is empty"},
 	{CORP "ca_file = ; x", 3, "\"ca_file\" has no value"},
 	{CORP "ca_file = x\n\nca_file = x", 5, "\"ca_file\" of [vault corp] is given twice"},
 	{CORP "allow_keys = a\nallow_keys = b", 4, "\"allow_keys\" of [vault corp] is given twice"},

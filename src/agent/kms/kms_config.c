@@ -323,6 +323,8 @@ parse_setting(Parser * parser, char *text)
 	*equals = '\0';
 	name = trim(text);
 	value = trim(equals + 1);
+	if (*value == ';')
+		*value = '\0';			/* a comment without a blank before it */
 	if (!is_setting_name(name))
 	{
 		pge_kms_detail(parser->detail, "a setting's name has 1 to 63 lower-case letters, digits and \"_\".");

@@ -3,16 +3,16 @@
  * which of their keys may be named in SQL.
  *
  * INI: "[provider name]" sections of "name = value" lines.  A comment begins
- * with ';' or '#' at the beginning of a line, or with ';' after a blank.  UTF-8
- * without control characters but tab; a line has at most 4096 bytes, a file 256
- * KiB.  A line that is not understood, an unknown section or setting, a setting
- * given twice, an instance named twice, a value that is missing is an error that
- * names the line: nothing is guessed and nothing is left out.
+ * with ';' or '#' at the beginning of a line, or with ';' after a blank or the
+ * "=".  UTF-8 without control characters but tab; a line has at most 4096 bytes,
+ * a file 256 KiB.  A line that is not understood, an unknown section or setting,
+ * a setting given twice, an instance named twice, a value that is missing is an
+ * error that names the line: nothing is guessed and nothing is left out.
  *
  * Settings of every section:
  *	allow_keys = pattern, ...		keys that SQL may name (key_uri.h); none: none
  *	allow_databases = name, ...		default any; a fence against mistakes, no wall
- *	allow_keyrings = uuid, ...		whose DEKs it unwraps; default any
+ *	allow_keyrings = uuid, ...		whose DEKs it wraps and unwraps; default any
  * and those that its provider lists (kms.h).  "[local]" has no name and takes
  * allow_databases and allow_keyrings only.
  *
