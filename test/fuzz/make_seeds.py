@@ -62,11 +62,11 @@ seed("local_unwrap_fuzz", "longer", b"\1\1")
 seed("local_unwrap_fuzz", "shorter", b"\1\377")
 seed("local_unwrap_fuzz", "foreign", fmt.wrap_local(KEY, 1, bytes(32), b"binding"))
 seed("local_unwrap_fuzz", "version-0", b"\1\0\6\1")
-for number, line in enumerate((HERE.parent / "vectors" / "hostile_uris.txt").read_bytes().splitlines()):
+for line in (HERE.parent / "vectors" / "hostile_uris.txt").read_bytes().splitlines():
     if line and not line.startswith(b"#"):
         uri = line.split(b"\t")[1].replace(b"{server}", b"{host}:{port}").replace(b"{host}", b"a").replace(b"{port}", b"1")
-        uri = re.sub(rb"\\x(..)", lambda m: bytes.fromhex(m[1].decode()), uri)
-        seed("key_uri_fuzz", f"hostile-{number}", b"transit/keys/tenant-*\n" + uri)
+        uri = b"transit/keys/tenant-*\n" + re.sub(rb"\\x(..)", lambda m: bytes.fromhex(m[1].decode()), uri)
+        seed("key_uri_fuzz", "hostile-" + hashlib.sha1(uri).hexdigest()[:10], uri)
 seed("key_uri_fuzz", "ipv6", b"*\nvault://[0:0::1]:8200/a?instance=b.c")
 seed("key_uri_fuzz", "stars", b"*a*b/*c*\nvault://a/xaxb/cc")
 CORP = b"[vault corp] ; a\naddress = https://a:1\n"
