@@ -63,6 +63,9 @@ pge_agent_status_make(Agent *agent, AgentStatus *status, uint64_t ticket,
 	add_number(frame, status, "agent_pid", (uint64_t) getpid());
 	add_time(frame, status, "agent_started", agent->started);
 	add_text(frame, "keyring_file", agent->settings.keyring_file);
+	add_text(frame, "kms_config_file", agent->settings.kms_config_file);
+	add_text(frame, "kms_config_problem", agent->sessions->problem);
+	add_number(frame, status, "key_services", (uint64_t) agent->sessions->count);
 	add_number(frame, status, "kms_concurrency",
 			   (uint64_t) agent->settings.kms_concurrency);
 	add_number(frame, status, "clients", (uint64_t) agent->nclients);

@@ -38,7 +38,8 @@ extern void pge_settings_define(void);
  * (the data directory is a mount of its own). */
 extern const char *pge_settings_keyring_file(void);
 
-/* kms_config_file as an absolute path, "" if there is none; NULL: too long. */
+/* kms_config_file as an absolute path, "" if there is none; NULL: no frame can
+ * carry that. */
 extern const char *pge_settings_kms_config_file(void);
 
 #endif							/* PGE_BASE_SETTINGS_H */

@@ -247,7 +247,7 @@ encode_settings(void)
 	frame.type = PGE_FRAME_SETTINGS;
 	put_setting(&frame, "keyring_file", file ? file : "");
 	put_setting(&frame, "keyring_passphrase_command", pge_keyring_passphrase_command);
-	/* one whose path is too long is no file: the agent says so */
+	/* the agent works in the data directory, so a relative path will do, too */
 	put_setting(&frame, "kms_config_file", config ? config : pge_kms_config_file);
 	snprintf(number[0], sizeof(number[0]), "%d", pge_kms_concurrency);
 	put_setting(&frame, "kms_concurrency", number[0]);

@@ -22,7 +22,7 @@ my ($rows, $made) = (rows(), 0);
 
 # What is done to it, and what is said of it.  The file itself is always kept aside.
 my $where = qr/"\Q$file\E"/;
-my $in_order = qr/check the KEK's service or the keyring file \(pg_envelope_agent keyring check\)/;
+my $in_order = qr/check the key service and the way to it, for a local KEK the keyring file \(pg_envelope_agent keyring check\)/;
 my @unsafe = (
 	[ 'missing', sub { }, 'KE007', qr/^Keyring file $where does not exist\./, $in_order ],
 	[ 'unreadable', sub { keep_mode(0000) }, 'KE007', qr/^Keyring file $where could not be opened: Permission denied\./, $in_order ],
@@ -66,7 +66,7 @@ ready();
 is(cold(), 'value', 'under a passphrase the value opens');
 $good = slurp($file);
 
-my $credential = qr/Check the credential or "pg_envelope\.keyring_passphrase_command", then reload the server/;
+my $credential = qr/Check the credential of the key service, for a local KEK "pg_envelope\.keyring_passphrase_command", then reload the server/;
 my $shut = qr/^The passphrase does not open keyring file $where, or the file is damaged\./;
 sub command
 {
