@@ -30,7 +30,7 @@ TAGS = {"nonce": 1, "proof": 2, "secret": 3, "binding": 4, "check_value": 5, "de
         "detail": 7, "uri": 8, "wrapped": 9, "kek_version": 10, "name": 11, "value": 12, "database": 13}
 NAMES = {number: name for name, number in TAGS.items()}
 
-OK, MALFORMED, UNREACHABLE, THROTTLED, KEK_NOT_FOUND, DAMAGED, DENIED, INVALID = 0, 2, 20, 22, 25, 26, 27, 40
+OK, MALFORMED, UNREACHABLE, UNAVAILABLE, THROTTLED, KEK_NOT_FOUND, DAMAGED, DENIED, INVALID = 0, 2, 20, 21, 22, 25, 26, 27, 40
 
 HEADER = struct.Struct(">IBBHQII")
 VERSION = 1
@@ -237,6 +237,15 @@ class Agent:
         with open(path + ".new", "w") as out:
             out.write("%d\n" % milliseconds)
         os.rename(path + ".new", path)
+
+    def write_config(self, text):
+        """Makes the file for kms_config_file; returns its path."""
+        path = os.path.join(self.directory, "kms.conf")
+        with open(path + ".new", "w") as out:
+            out.write(text)
+        os.chmod(path + ".new", 0o600)
+        os.rename(path + ".new", path)
+        return path
 
     def wait_end(self, seconds=DEADLINE):
         """The exit status and how long it took, or None."""

@@ -15,6 +15,7 @@ import struct
 import sys
 import threading
 import time
+import uuid
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from agent_peer import *
@@ -386,14 +387,44 @@ def joins_equal_unwraps():
         crowd[4].post(UNWRAP, dek.request(wrapped=other.wrapped), flush=3)
         crowd[5].post(UNWRAP, dek.request(binding=other.binding), flush=3)
         crowd[6].post(UNWRAP, dek.request(uri=uri[:-1] + (b"0" if uri[-1:] != b"0" else b"1")), flush=3)
-        answers = [crowd[i].receive().status for i in range(7)]
+        crowd[7].post(UNWRAP, dek.request() + [("database", b"app")], flush=3)
+        answers = [crowd[i].receive().status for i in range(8)]
         status = client.status()
-        claim(status["unwraps"] == "8" and status["requests_joined"] == "99", "another flush, key, check value, wrapping, binding or KEK does not join")
-        claim(answers == [OK, OK, OK, DAMAGED, DAMAGED, DAMAGED, KEK_NOT_FOUND], "and each gets its own answer")
-        claim(crowd[0].ask(UNWRAP, dek.request(), flush=3).status == OK and client.status()["unwraps"] == "9",
+        claim(status["unwraps"] == "9" and status["requests_joined"] == "99", "another flush, key, check value, wrapping, binding, KEK or database does not join")
+        claim(answers == [OK, OK, OK, DAMAGED, DAMAGED, DAMAGED, KEK_NOT_FOUND, OK], "and each gets its own answer")
+        claim(crowd[0].ask(UNWRAP, dek.request(), flush=3).status == OK and client.status()["unwraps"] == "10",
               "an answer is not kept for later requests")
         for guest in crowd + [client]:
             guest.close()
+
+
+def joins_nothing_over_a_reload():
+    app = [("database", b"app")]
+    with Agent(PROGRAM) as agent:
+        client = Client(agent)
+        early, late = Client(agent), Client(agent)
+        dek = Dek(client, make_kek(client), 7)
+        agent.delay(1500)
+        early.post(UNWRAP, dek.request() + app)
+        client.wait_status(calls_in_flight=1)
+        path = agent.write_config("[local]\nallow_databases = other\n")
+        agent.configure(kms_config_file=path)
+        client.wait_status(kms_config_file=path)
+        claim(late.ask(UNWRAP, dek.request() + app).status == DENIED, "what was allowed before a reload is not joined after it")
+        claim(early.receive().status == OK, "who asked before it gets his key")
+        for guest in [client, early, late]:
+            guest.close()
+
+
+def ends_in_good_time():
+    with Agent(PROGRAM, settings={"kms_timeout_ms": "600"}) as agent:
+        client = Client(agent)
+        uri = make_kek(client)
+        dek = Dek(client, uri, 7)
+        agent.delay(300)
+        answer = client.ask(REWRAP, [("uri", uri)] + dek.request())
+        claim(answer.status == UNAVAILABLE and "time was over" in answer.detail(), "a request whose time is over begins no other call (%s)" % answer.detail())
+        client.close()
 
 
 def forgets_who_left():
@@ -535,6 +566,36 @@ def reloads():
         claim(client.ask(DESCRIBE_KEK, [("uri", uri)]).status == OK, "which goes on with what it had")
         agent.configure(kms_concurrency="7", keyring_file=agent.keyring)
         claim(client.wait_status(kms_concurrency=7)["kms_concurrency"] == "7", "good ones after bad ones are taken over")
+        client.close()
+
+
+def holds_to_its_configuration():
+    app = [("database", b"app")]
+    with Agent(PROGRAM) as agent:
+        client = Client(agent)
+        dek = Dek(client, make_kek(client), 7)
+        path = agent.write_config("[local]\nallow_databases = app\n")
+        agent.configure(kms_config_file=path)
+        claim(client.wait_status(kms_config_file=path)["key_services"] == "1", "a configuration is taken over")
+        claim(client.ask(UNWRAP, dek.request() + app).status == OK, "the database that it lists gets its key")
+        answers = [client.ask(UNWRAP, dek.request() + [("database", b"apps")]), client.ask(UNWRAP, dek.request())]
+        claim([answer.status for answer in answers] == [DENIED, DENIED] and "allow_databases" in answers[0].detail(), "another one, and one that names none, do not")
+        agent.write_config("[local]\nallow_database = apps\n")
+        agent.configure()
+        level, text = agent.wait_log()
+        claim(level == "warning" and "Line 2 of" in text and client.status()["kms_config_problem"] in text, "one that is not in order is logged with its line")
+        claim(client.ask(UNWRAP, dek.request()).status == DENIED, "and changes nothing")
+        agent.write_config("[local]\nallow_databases = app\nallow_keyrings = %s\n" % uuid.UUID(bytes=KEYRING_UUID))
+        agent.configure()
+        claim(client.wait_status(kms_config_problem="")["kms_config_file"] == path, "one in order is taken over, from the same path")
+        claim(client.ask(UNWRAP, dek.request() + app).status == OK, "(a keyring that is listed)")
+        client.close()
+    with Agent(PROGRAM, ready=False) as agent:
+        agent.configure(first=True, kms_config_file=agent.write_config("[nowhere x]\n"))
+        agent.wait_ready()
+        client = Client(agent)
+        claim(any("there are local keys only" in text and "Line 1 of" in text for _, text in agent.logs), "at the start, too")
+        claim(Dek(client, make_kek(client), 7).wrapped is not None, "where the local keyring works without it")
         client.close()
 
 
@@ -721,10 +782,10 @@ def gone(pid):
         return True
 
 
-QUICK = [reads_a_configuration, starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
+QUICK = [reads_a_configuration, holds_to_its_configuration, starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
          closes_on_anything_wrong, closes_slow_greeters, refuses_other_users, makes_and_opens_keys, refuses_what_is_wrong,
          answers_pipelined_requests, leaks_no_descriptors, lets_the_idle_make_room, reloads, waits_for_no_passphrase, limits_the_command_at_once, leaves_no_command_behind, ends_in_time, ends_with_a_deaf_client, dies_with_its_keeper]
-SLOW = [joins_equal_unwraps, forgets_who_left, drops_what_nobody_waits_for, keeps_calls_in_flight, keeps_who_waits, refuses_overload,
+SLOW = [joins_equal_unwraps, joins_nothing_over_a_reload, ends_in_good_time, forgets_who_left, drops_what_nobody_waits_for, keeps_calls_in_flight, keeps_who_waits, refuses_overload,
         changes_concurrency, ends_with_calls_under_way]
 
 
