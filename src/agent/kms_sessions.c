@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/kms_sessions.h"
 
@@ -34,6 +35,7 @@ struct KmsOpened
 	KmsSession *session;
 	KmsFile    *file;			/* where "instance" stands */
 	const KmsInstance *instance;	/* what it was opened with, */
+	uint64_t	files;			/* what its files were then, */
 	int			timeout_ms;		/* and these */
 	int			concurrency;
 };
@@ -54,6 +56,8 @@ static KmsOpened *find_kept(const KmsSessions *before, const KmsInstance *instan
 							const KmsSettings *settings);
 static PgeStatus open_session(const KmsSettings *settings, KmsFile *file,
 							  const KmsInstance *instance, KmsOpened **opened, char *detail);
+static uint64_t stamp_files(const KmsInstance *instance);
+static uint64_t mix(uint64_t stamp, uint64_t number);
 static void choose_slots(const KmsSessions *before, KmsSessions *sessions);
 static uint64_t slots_of(const KmsSessions *sessions);
 static PgeStatus reload_sessions(const KmsSessions *sessions, const KmsSettings *settings,
@@ -320,6 +324,7 @@ find_kept(const KmsSessions *before, const KmsInstance *instance, const KmsSetti
 		if (settings == NULL || opened->provider->reload != NULL ||
 			(opened->timeout_ms == settings->timeout_ms &&
 			 opened->concurrency == settings->concurrency &&
+			 opened->files == stamp_files(instance) &&
 			 pge_kms_instance_equal(opened->instance, instance)))
 			return opened;
 	}
@@ -332,6 +337,7 @@ open_session(const KmsSettings *settings, KmsFile *file, const KmsInstance *inst
 {
 	KmsOpened  *fresh = calloc(1, sizeof(*fresh));
 	KmsSettings own = *settings;
+	uint64_t	files = stamp_files(instance);	/* before it reads them */
 	PgeStatus	status = PGE_OUT_OF_MEMORY;
 
 	own.instance = instance;
@@ -351,10 +357,45 @@ open_session(const KmsSettings *settings, KmsFile *file, const KmsInstance *inst
 	fresh->provider = instance->provider;
 	fresh->file = hold_file(file);
 	fresh->instance = instance;
+	fresh->files = files;
 	fresh->timeout_ms = settings->timeout_ms;
 	fresh->concurrency = settings->concurrency;
 	*opened = fresh;
 	return PGE_OK;
+}
+
+/*
+ * Of the files that a section names: a certificate that was replaced is to be seen
+ * by a reload, although the section says the same.
+ */
+static uint64_t
+stamp_files(const KmsInstance *instance)
+{
+	static const char suffix[] = "_file";
+	uint64_t	stamp = 0;
+
+	for (int i = 0; i < instance->nsettings; i++)
+	{
+		const KmsSetting *setting = &instance->settings[i];
+		size_t		len = strlen(setting->name);
+		struct stat file;
+
+		if (len <= strlen(suffix) || strcmp(setting->name + len - strlen(suffix), suffix) != 0 ||
+			stat(setting->value, &file) != 0)
+			continue;
+		stamp = mix(stamp, (uint64_t) file.st_dev);
+		stamp = mix(stamp, (uint64_t) file.st_ino);
+		stamp = mix(stamp, (uint64_t) file.st_size);
+		stamp = mix(stamp, (uint64_t) file.st_mtim.tv_sec);
+		stamp = mix(stamp, (uint64_t) file.st_mtim.tv_nsec);
+	}
+	return stamp;
+}
+
+static uint64_t
+mix(uint64_t stamp, uint64_t number)
+{
+	return (stamp ^ number) * UINT64_C(0x9e3779b97f4a7c15) + 1;
 }
 
 /*

@@ -126,7 +126,7 @@ check_far(KmsInstance *instance, int *line, char *detail)
 	return pge_key_uri_server(text_bytes(address->value), instance->server, detail);
 }
 
-static const char *const far_settings[] = {"address", NULL};
+static const char *const far_settings[] = {"address", "ca_file", NULL};
 static const char *const near_settings[] = {NULL};
 static const KmsProvider near_provider = {
 	.name = "near", .settings = near_settings, .parse_uri = parse_near, .format_uri = format_near,
@@ -153,12 +153,18 @@ pge_kms_provider_named(const char *name)
 /* --- helpers ---------------------------------------------------------------- */
 
 static void
+write_text(const char *path, const char *text)
+{
+	FILE	   *out = fopen(path, "w");
+
+	if (out == NULL || fputs(text, out) < 0 || fclose(out) != 0 || chmod(path, 0600) != 0)
+		abort();
+}
+
+static void
 write_file(const char *text)
 {
-	FILE	   *out = fopen(file, "w");
-
-	if (out == NULL || fputs(text, out) < 0 || fclose(out) != 0 || chmod(file, 0600) != 0)
-		abort();
+	write_text(file, text);
 }
 
 static KmsSessions *
@@ -375,6 +381,30 @@ check_refusal(void)
 	check(closed() == 2, "(closed)");
 }
 
+/* A certificate that was replaced counts, although the section says the same. */
+static void
+check_files(void)
+{
+	char		text[256];
+	char		ca[sizeof(file) + 3];
+	KmsSessions *set;
+
+	snprintf(ca, sizeof(ca), "%s.ca", file);
+	snprintf(text, sizeof(text), FAR("a", "a.example") "ca_file = %s\n" FAR("b", "b.example"), ca);
+	write_text(ca, "one");
+	set = open_set(text);
+	set = renew(set, &settings, text);
+	check(opens == 3 && closed() == 0, "a file that is the same");
+	write_text(ca, "another");
+	set = renew(set, &settings, text);
+	check(opens == 4 && closed() == 1, "one that changed opens its section's session anew");
+	(void) unlink(ca);
+	set = renew(set, &settings, text);
+	check(opens == 5 && closed() == 2, "so does one that is gone");
+	pge_kms_sessions_release(set);
+	check(closed() == 5, "(closed)");
+}
+
 /* As many as there can be, all of them replaced at once, again and again. */
 static void
 check_slots(void)
@@ -423,6 +453,7 @@ main(void)
 	check_in_use();
 	check_bad_file();
 	check_refusal();
+	check_files();
 	check_slots();
 	(void) unlink(file);
 	return check_done();
