@@ -11,7 +11,8 @@ SET client_min_messages = error;
 SELECT envelope_create_kek('kek_other') <> :'uri' AS another;
 RESET client_min_messages;
 SELECT uuid = :'keyring' AS same FROM envelope.keyring;
--- a KEK that is there: no warning, because nothing new must be backed up
+-- a KEK that is there: no warning, because nothing new must be backed up, but
+-- a word that it has a name already
 SELECT envelope_create_kek('kek_again', :'uri') = :'uri' AS same;
 -- a KEK that is not there, and a service that we do not know
 SELECT envelope_create_kek('kek_missing', 'local:00000000-0000-4000-8000-000000000000');
@@ -22,6 +23,14 @@ SELECT envelope_create_kek('kek_unknown', 'local: x');
 \echo :LAST_ERROR_SQLSTATE
 SELECT envelope_create_kek('kek_unknown', '');
 \echo :LAST_ERROR_SQLSTATE
+-- what the agent says of a URI tells what is wrong with it, or what to configure
+\set VERBOSITY default
+SELECT envelope_create_kek('kek_unknown', 'local:KEK');
+SELECT envelope_create_kek('kek_unknown', 'vault://vault.example/transit/keys/k');
+SELECT envelope_create_kek('kek_unknown', 'vault://vault.example/transit/keys/k?instance=corp');
+SELECT envelope_create_kek('kek_unknown', 'vault://user:password@vault.example/transit/keys/k');
+SELECT envelope_create_kek('kek_unknown', 'vault://vault.example/transit/keys/../k');
+\set VERBOSITY terse
 SELECT count(*) AS left_behind FROM envelope.kek WHERE name IN ('kek_missing', 'kek_unknown');
 -- names
 SELECT envelope_create_kek('kek_local');

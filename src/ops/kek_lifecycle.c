@@ -21,6 +21,8 @@
 static char *create_in_local_keyring(const char *name, const uint8 keyring[PGE_UUID_LEN]);
 static void require_keyring(const char *what);
 static char *prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN]);
+static char *without_user(const char *uri);
+static void tell_other_name(const char *name, const char *uri);
 static char *describe(const char *what, const char *uri, char **canonical);
 static void prove_wrap(const char *what, const char *uri,
 					   const uint8 keyring[PGE_UUID_LEN]);
@@ -119,12 +121,41 @@ prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN])
 	char	   *canonical;
 
 	pge_kek_uri_check(uri);
-	what = psprintf("could not use \"%s\" as KEK \"%s\"", uri, name);
+	what = psprintf("could not use \"%s\" as KEK \"%s\"", without_user(uri), name);
 	describe(what, uri, &canonical);
 	if (canonical == NULL)
 		pge_report_bad_answer(what, "a usable URI of the KEK");
 	prove_wrap(what, canonical, keyring);
+	tell_other_name(name, canonical);
 	return canonical;
+}
+
+/* Somebody may have written a password there, and messages stand in the log. */
+static char *
+without_user(const char *uri)
+{
+	const char *authority = strstr(uri, "//");
+	const char *at = NULL;
+
+	if (authority == NULL)
+		return pstrdup(uri);
+	authority += 2;
+	for (const char *p = authority; *p != '\0' && strchr("/?#", *p) == NULL; p++)
+		if (*p == '@')
+			at = p;
+	return at == NULL ? pstrdup(uri) : psprintf("%.*s...%s", (int) (authority - uri), uri, at);
+}
+
+/* Who rewraps from one to the other has changed nothing, and should know. */
+static void
+tell_other_name(const char *name, const char *uri)
+{
+	char	   *other = pge_keyring_kek_of_uri(uri);
+
+	if (other != NULL)
+		ereport(NOTICE,
+				(errmsg("KEK \"%s\" is the same key as KEK \"%s\"", name, other),
+				 errdetail("Both have the URI \"%s\". A rewrap from one to the other does not leave that key.", uri)));
 }
 
 /*
