@@ -153,6 +153,13 @@ check_meanings(void)
 		{500, PGE_UNAVAILABLE}, {502, PGE_UNAVAILABLE}, {503, PGE_UNAVAILABLE}, {504, PGE_UNAVAILABLE}, {0, PGE_UNAVAILABLE},
 	};
 	static const char *const not_vault[] = {"", "<html>not found</html>", "{}", "[]", "{\"errors\":\"x\"}", "{\"errors\":[\"key not found\"]"};
+	/* a 500 is of the service's own troubles, unless it is of the bytes or of the key */
+	static const Meaning of_storage[] = {
+		{"{\"errors\":[\"encryption key not found\"]}", PGE_UNAVAILABLE, ""},
+		{"{\"errors\":[\"failed to read: invalid ciphertext\"]}", PGE_UNAVAILABLE, ""},
+		{"{\"errors\":[\"cipher: message authentication failed\"]}", PGE_WRAPPING_DAMAGED, ""},
+		{"{\"errors\":[\"unsupported key type x\"]}", PGE_KEK_UNUSABLE, ""},
+	};
 	HttpAnswer	answer;
 
 	for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++)
@@ -178,6 +185,18 @@ check_meanings(void)
 		check_status(pge_vault_classify(&answer, detail), PGE_UNAVAILABLE, "400 %s", not_vault[i]);
 		answer = answer_of(200, not_vault[i]);
 		check_status(pge_vault_classify(&answer, detail), PGE_UNAVAILABLE, "200 %s", not_vault[i]);
+		/* nor what it says of the token: a login would use a secret id up */
+		for (int status = 401; status <= 403; status += 2)
+		{
+			answer = answer_of(status, not_vault[i]);
+			check_status(pge_vault_classify(&answer, detail), PGE_UNAVAILABLE, "%d %s", status, not_vault[i]);
+			check_status(pge_vault_classify_login(&answer, detail), PGE_UNAVAILABLE, "login: %d %s", status, not_vault[i]);
+		}
+	}
+	for (size_t i = 0; i < sizeof(of_storage) / sizeof(of_storage[0]); i++)
+	{
+		answer = answer_of(500, of_storage[i].answer);
+		check_status(pge_vault_classify(&answer, detail), of_storage[i].status, "500 %s", of_storage[i].answer);
 	}
 }
 
@@ -262,6 +281,25 @@ check_keys(void)
 	free(answer.body);
 }
 
+/* The type is the one word of the service's that is told. */
+static void
+check_foreign_type(void)
+{
+	static const char *const types[] = {"Canary!", "call 0800 now", "\\u202e", "A"};
+	VaultKeyInfo key;
+	char		body[512];
+
+	for (size_t i = 0; i <= sizeof(types) / sizeof(types[0]); i++)
+	{
+		bool		control = i == sizeof(types) / sizeof(types[0]);
+
+		snprintf(body, sizeof(body), "{\"data\":{\"type\":\"%s\",\"derived\":true,\"exportable\":false,\"allow_plaintext_backup\":false,"
+				 "\"supports_encryption\":true,\"supports_decryption\":true,\"latest_version\":1,\"min_decryption_version\":1}}",
+				 control ? "managed_key-2" : types[i]);
+		check_status(pge_vault_read_key(text_bytes(body), &key, detail), control ? PGE_OK : PGE_UNAVAILABLE, "a key of type \"%s\"", control ? "managed_key-2" : types[i]);
+	}
+}
+
 static void
 check_wrappings(void)
 {
@@ -326,6 +364,7 @@ main(void)
 	check_meanings();
 	check_logins();
 	check_keys();
+	check_foreign_type();
 	check_wrappings();
 	check_deks();
 	return check_done();

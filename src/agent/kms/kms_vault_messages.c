@@ -23,20 +23,21 @@ typedef struct KnownError
 	const char *text;
 	PgeStatus	status;
 	const char *detail;
+	bool		also_500;		/* else that is said of the service's own storage */
 } KnownError;
 
 /* The first that is found counts. */
 static const KnownError known_errors[] = {
-	{"version is too new", PGE_WRAPPING_DAMAGED, "The key has no such version: it was made anew or restored from an older backup, or these are damaged bytes."},
-	{"message authentication failed", PGE_WRAPPING_DAMAGED, "The service does not open it: these are damaged bytes, or of another key or another row."},
-	{"invalid ciphertext", PGE_WRAPPING_DAMAGED, "The service does not take it for something that it has encrypted."},
-	{"disallowed by policy (too old)", PGE_KEK_UNUSABLE, "The version of the key that wrapped this is below the key's min_decryption_version (or was trimmed): lower it again until all has been rewrapped."},
-	{"soft-deleted", PGE_KEK_UNUSABLE, "The key is soft-deleted: restore it (keys/NAME/soft-delete-restore)."},
-	{"key not found", PGE_KEK_NOT_FOUND, "The service has no key of this name."},
-	{"missing 'context'", PGE_KEK_UNUSABLE, "The key is a derived one, which did not wrap this: it was made anew."},
-	{"not supported for key type", PGE_KEK_UNUSABLE, "The key is of a type that cannot encrypt."},
-	{"unsupported key type", PGE_KEK_UNUSABLE, "The key is of a type that cannot encrypt."},
-	{"for non-AEAD", PGE_KEK_UNUSABLE, "The key is of a type that binds no associated data."},
+	{"version is too new", PGE_WRAPPING_DAMAGED, "The key has no such version: it was made anew or restored from an older backup, or these are damaged bytes.", false},
+	{"message authentication failed", PGE_WRAPPING_DAMAGED, "The service does not open it: these are damaged bytes, or of another key or another row.", true},
+	{"invalid ciphertext", PGE_WRAPPING_DAMAGED, "The service does not take it for something that it has encrypted.", false},
+	{"disallowed by policy (too old)", PGE_KEK_UNUSABLE, "The version of the key that wrapped this is below the key's min_decryption_version (or was trimmed): lower it again until all has been rewrapped.", false},
+	{"soft-deleted", PGE_KEK_UNUSABLE, "The key is soft-deleted: restore it (keys/NAME/soft-delete-restore).", true},
+	{"key not found", PGE_KEK_NOT_FOUND, "The service has no key of this name.", false},
+	{"missing 'context'", PGE_KEK_UNUSABLE, "The key is a derived one, which did not wrap this: it was made anew.", false},
+	{"not supported for key type", PGE_KEK_UNUSABLE, "The key is of a type that cannot encrypt.", false},
+	{"unsupported key type", PGE_KEK_UNUSABLE, "The key is of a type that cannot encrypt.", true},
+	{"for non-AEAD", PGE_KEK_UNUSABLE, "The key is of a type that binds no associated data.", false},
 };
 
 static PgeStatus encode_text(json_t *object, const char *name, PgeBytes bytes);
@@ -46,7 +47,7 @@ static PgeStatus finish_body(json_t *object, PgeStatus status, PgeBuffer *body);
 static PgeStatus check_envelope(PgeBytes body, char *detail);
 static PgeStatus classify_error(const HttpAnswer *answer, char *detail);
 static PgeStatus classify_missing(json_t *errors, char *detail);
-static const KnownError *find_known(json_t *errors);
+static const KnownError *find_known(json_t *errors, int status);
 static bool says(json_t *errors, const char *text);
 static PgeStatus classify_number(int status, char *detail);
 static json_t *parse_part(PgeBytes body, const char *part, char *detail);
@@ -201,7 +202,8 @@ classify_error(const HttpAnswer *answer, char *detail)
 	const KnownError *known;
 	PgeStatus	status = classify_number(answer->status, detail);
 
-	if (answer->status != 400 && answer->status != 404 && answer->status != 500)
+	/* of the others nothing is concluded but to ask again later */
+	if (answer->status != 500 && (answer->status < 400 || answer->status > 404))
 		return status;
 	if (pge_json_parse(pge_bytes(answer->body, answer->len), &object, detail) == PGE_OK)
 		errors = pge_json_array(object, "errors");
@@ -212,7 +214,9 @@ classify_error(const HttpAnswer *answer, char *detail)
 	}
 	else if (answer->status == 404)
 		status = classify_missing(errors, detail);
-	else if ((known = find_known(errors)) != NULL)
+	else if (answer->status != 400 && answer->status != 500)
+		status = classify_number(answer->status, detail);
+	else if ((known = find_known(errors, answer->status)) != NULL)
 	{
 		pge_kms_detail(detail, "%s", known->detail);
 		status = known->status;
@@ -237,10 +241,10 @@ classify_missing(json_t *errors, char *detail)
 }
 
 static const KnownError *
-find_known(json_t *errors)
+find_known(json_t *errors, int status)
 {
 	for (size_t i = 0; i < sizeof(known_errors) / sizeof(known_errors[0]); i++)
-		if (says(errors, known_errors[i].text))
+		if ((status != 500 || known_errors[i].also_500) && says(errors, known_errors[i].text))
 			return &known_errors[i];
 	return NULL;
 }
@@ -314,7 +318,9 @@ pge_vault_read_key(PgeBytes body, VaultKeyInfo *info, char detail[KMS_DETAIL_LEN
 	bool		complete;
 
 	memset(info, 0, sizeof(*info));
+	/* the type is told: so it has to be one word of theirs and no sentence */
 	complete = pge_json_string(data, "type", info->type, sizeof(info->type)) &&
+		info->type[strspn(info->type, "abcdefghijklmnopqrstuvwxyz0123456789-_")] == '\0' &&
 		pge_json_bool(data, "derived", &info->derived) &&
 		pge_json_bool(data, "exportable", &info->exportable) &&
 		pge_json_bool(data, "allow_plaintext_backup", &info->plaintext_backup) &&
