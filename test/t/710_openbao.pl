@@ -19,11 +19,14 @@ my $dir = PostgreSQL::Test::Utils::tempdir_short();
 my $bao = PgEnvelope::OpenBao->new($dir) or plan skip_all => 'SKIP: ' . PgEnvelope::OpenBao::why_not();
 my $server = $bao->server;
 my %derived = (type => 'aes256-gcm96', derived => JSON::PP::true);
-$bao->ask(POST => "transit/keys/$_", \%derived) for qw(acme forbidden soft gone);
+$bao->ask(POST => "transit/keys/$_", \%derived) for qw(acme forbidden soft gone lone denied);
 $bao->ask(POST => 'transit/keys/plain', { type => 'chacha20-poly1305', exportable => JSON::PP::true });
 $bao->ask(POST => 'transit/keys/rsa', { type => 'rsa-2048' });
 my @keys = qw(acme plain rsa soft gone missing);
 my $role = $bao->approle('db', $bao->least_policy(@keys) . qq(path "transit/keys/acme/rotate" { capabilities = ["update"] }\n), token_ttl => '1h');
+
+# A secret id for one login, and a token that may not ask about itself.
+my $bare = $bao->approle('bare', $bao->least_policy(qw(lone denied)), token_ttl => '1h', token_no_default_policy => JSON::PP::true, secret_id_num_uses => 1);
 
 # Whoever is led there by a URI that SQL names is seen by it.
 my $trap = IO::Socket::INET->new(Listen => 64, LocalAddr => '127.0.0.1') or die $!;
@@ -31,6 +34,7 @@ my $trap_server = '127.0.0.1:' . $trap->sockport;
 
 PgEnvelope::OpenBao::write_file("$dir/kms.conf",
 	$bao->section('corp', $role->{lines} . 'allow_keys = ' . join(', ', map { "transit/keys/$_" } @keys, 'forbidden'))
+	  . $bao->section('bare', $bare->{lines} . "allow_keys = transit/keys/lone, transit/keys/denied\n")
 	  . "[vault trap]\naddress = https://$trap_server\nauth = token_file\ntoken_file = $dir/none\nallow_keys = transit/keys/app, transit/keys/acme, transit/keys/tenant-*, deep/mount/keys/*\n");
 my $node = PgEnvelope::Cluster->new('bao', 'pg_envelope.kms_config_file' => "$dir/kms.conf", 'pg_envelope.cache_ttl' => '1h');
 my $admin = $node->session;
@@ -141,6 +145,19 @@ $bao->ask(DELETE => 'transit/keys/gone');
 says('a key that is deleted', q{SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, 'gone') FROM gone}, 'KE012', qr/^The service has no key of this name/);
 $admin->try(q{SELECT envelope_rotate_key('gone')});
 is(($bao->request(GET => 'transit/keys/gone'))[0], 404, 'and is not made anew by a wrap');
+
+#
+# What one tenant is denied costs the neighbour nothing: no login, which would want another secret id.
+#
+for my $key (qw(lone denied))
+{
+	create_kek($key, $key);
+	$admin->query("SELECT envelope_create_key('$key', '$key')");
+	$admin->query("CREATE TABLE $key AS SELECT envelope_encrypt('of $key', '$key') AS sealed");
+}
+$bao->policy('bare', $bao->least_policy('lone'));
+says('one that is denied', q{SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, 'denied') FROM denied}, 'KE010', qr{"update" on transit/decrypt/denied\.}) for 1, 2;
+is(opens('lone', 'lone'), 'of lone', 'its neighbour opens with the same token');
 
 #
 # Rights and tokens.

@@ -206,7 +206,11 @@ check_logins(void)
 	static const Meaning logins[] = {
 		{"login", PGE_OK, ""}, {"login_badsecret", PGE_UNAUTHENTICATED, "refuses the login"}, {"login_nomount", PGE_UNAUTHENTICATED, "mount"},
 		{"jwtlogin_noconf", PGE_UNAUTHENTICATED, "HTTP 400"}, {"certlogin_nocert", PGE_UNAUTHENTICATED, "HTTP 400"}, {"sealed", PGE_UNAVAILABLE, "sealed"},
-		{"revoked_use", PGE_UNAUTHENTICATED, "HTTP 403"},
+		{"revoked_use", PGE_UNAUTHENTICATED, "HTTP 403"}, {"describe_denied", PGE_DENIED, "auth/token/lookup-self"},
+	};
+	static const char *const unknown_tokens[] = {
+		"{\"errors\":[\"2 errors occurred:\\n\\t* permission denied\\n\\t* invalid token\\n\\n\"]}", "{\"errors\":[]}", "{\"errors\":[1]}",
+		"{\"errors\":[\"1 error occurred:\\n\\t* permission denied\\n\\n\",\"invalid token\"]}",
 	};
 	static HttpCredential credential;
 	HttpAnswer	answer;
@@ -217,6 +221,11 @@ check_logins(void)
 		check_status(pge_vault_classify_login(&answer, detail), logins[i].status, "login: %s", logins[i].answer);
 		check(strstr(detail, logins[i].says) != NULL, "login: %s is told", logins[i].answer);
 		free(answer.body);
+	}
+	for (size_t i = 0; i < sizeof(unknown_tokens) / sizeof(unknown_tokens[0]); i++)
+	{
+		answer = answer_of(403, unknown_tokens[i]);
+		check_status(pge_vault_classify_login(&answer, detail), PGE_UNAUTHENTICATED, "login: %s", unknown_tokens[i]);
 	}
 	answer = recorded("login");
 	check_status(pge_vault_read_login(body_of(&answer), &credential, detail), PGE_OK, "a login is read");

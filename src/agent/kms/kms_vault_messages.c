@@ -48,6 +48,7 @@ static PgeStatus check_envelope(PgeBytes body, char *detail);
 static PgeStatus classify_error(const HttpAnswer *answer, char *detail);
 static PgeStatus classify_missing(json_t *errors, char *detail);
 static const KnownError *find_known(json_t *errors, int status);
+static bool is_policy_denial(const HttpAnswer *answer);
 static bool says(json_t *errors, const char *text);
 static PgeStatus classify_number(int status, char *detail);
 static json_t *parse_part(PgeBytes body, const char *part, char *detail);
@@ -177,9 +178,38 @@ pge_vault_classify_login(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN])
 
 	if (status == PGE_OK || status == PGE_UNAVAILABLE || status == PGE_THROTTLED || status == PGE_OUT_OF_MEMORY)
 		return status;
+	if (is_policy_denial(answer))
+	{
+		pge_kms_detail(detail, "The token's policies deny what a token needs for itself (HTTP 403): \"read\" on auth/token/lookup-self and \"update\" on auth/token/renew-self, as in the policy \"default\".");
+		return PGE_DENIED;
+	}
 	pge_kms_detail(detail, "The service refuses the login (HTTP %d): the role, its secret or the method's mount is wrong, or it has expired.",
 				   answer->status);
 	return PGE_UNAUTHENTICATED;
+}
+
+/*
+ * A token that is not known gets "permission denied" as it is, or beside "invalid token";
+ * one that is known and may not do this gets it as the only item of a list.
+ */
+static bool
+is_policy_denial(const HttpAnswer *answer)
+{
+	static const char said[] = "1 error occurred:\n\t* permission denied\n\n";
+	char		unused[KMS_DETAIL_LEN];
+	json_t	   *object = NULL;
+	json_t	   *errors;
+	PgeBytes	error = {NULL, 0};
+	bool		denial;
+
+	if (answer->status != 403 || pge_json_parse(pge_bytes(answer->body, answer->len), &object, unused) != PGE_OK)
+		return false;
+	errors = pge_json_array(object, "errors");
+	if (json_is_string(json_array_get(errors, 0)))
+		error = pge_bytes(json_string_value(json_array_get(errors, 0)), json_string_length(json_array_get(errors, 0)));
+	denial = json_array_size(errors) == 1 && error.len == strlen(said) && memcmp(error.data, said, error.len) == 0;
+	json_decref(object);
+	return denial;
 }
 
 /* Cut in the middle, or not Vault's: then the call is worth another try. */

@@ -76,7 +76,10 @@ extern PgeStatus pge_vault_decrypt_body(PgeWrapForm form, PgeBytes binding, PgeB
 										PgeBuffer *body);
 extern PgeStatus pge_vault_login_body(const VaultLogin *login, PgeBuffer *body);
 
-/* HttpServiceProvider.classify; the other for logins, where "no" is PGE_UNAUTHENTICATED. */
+/*
+ * HttpServiceProvider.classify; the other for logins and what a token says of itself,
+ * where "no" is PGE_UNAUTHENTICATED, and PGE_DENIED if the service knows the token.
+ */
 extern PgeStatus pge_vault_classify(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
 extern PgeStatus pge_vault_classify_login(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
 
