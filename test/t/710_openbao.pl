@@ -19,10 +19,10 @@ my $dir = PostgreSQL::Test::Utils::tempdir_short();
 my $bao = PgEnvelope::OpenBao->new($dir) or plan skip_all => 'SKIP: ' . PgEnvelope::OpenBao::why_not();
 my $server = $bao->server;
 my %derived = (type => 'aes256-gcm96', derived => JSON::PP::true);
-$bao->ask(POST => "transit/keys/$_", \%derived) for qw(acme forbidden soft gone lone denied);
+$bao->ask(POST => "transit/keys/$_", \%derived) for qw(acme forbidden soft gone anew lone denied);
 $bao->ask(POST => 'transit/keys/plain', { type => 'chacha20-poly1305', exportable => JSON::PP::true });
 $bao->ask(POST => 'transit/keys/rsa', { type => 'rsa-2048' });
-my @keys = qw(acme plain rsa soft gone missing);
+my @keys = qw(acme plain rsa soft gone anew missing);
 my $role = $bao->approle('db', $bao->least_policy(@keys) . qq(path "transit/keys/acme/rotate" { capabilities = ["update"] }\n), token_ttl => '1h');
 
 # A secret id for one login, and a token that may not ask about itself.
@@ -90,6 +90,23 @@ $admin->query($_) for 'BEGIN', q{ALTER TABLE envelope.wrapping DISABLE TRIGGER U
 says('the wrapping of another key', q{SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, 'acme') FROM acme}, 'KE013', qr/^The service does not open it/);
 $admin->query('ROLLBACK');
 is(opens('acme', 'acme'), 'of acme', 'it is in its place again');
+
+#
+# A key that is deleted and made anew as one that is not derived: a context would bind nothing there.
+#
+create_kek('anew', 'anew');
+$bao->ask(POST => 'transit/keys/anew/config', { deletion_allowed => JSON::PP::true });
+$bao->ask(DELETE => 'transit/keys/anew');
+$bao->ask(POST => 'transit/keys/anew', { type => 'aes256-gcm96' });
+$admin->query("SELECT envelope_create_key('anew', 'anew')");
+is(wrapping('anew'), 'anew|1|04|vault:v1:', 'is noticed by the next wrap');
+my $unbound = $bao->ask(POST => 'transit/encrypt/anew', { plaintext => 'QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=' })->{ciphertext};
+$admin->query("CREATE TABLE anew AS SELECT envelope_encrypt('of anew', 'anew') AS sealed");
+$admin->query($_) for 'BEGIN', q{ALTER TABLE envelope.wrapping DISABLE TRIGGER USER},
+  qq{UPDATE envelope.wrapping SET wrapped = '\\x010300' || convert_to('$unbound', 'UTF8') WHERE dek_id = (SELECT dek_id FROM envelope.dek WHERE key_id = 'anew')};
+says('a wrapping that is bound to nothing', q{SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, 'anew') FROM anew}, 'KE011', qr/^The key is not a derived one/);
+$admin->query('ROLLBACK');
+is(opens('anew', 'anew'), 'of anew', 'the right one opens');
 
 #
 # Rotation, here and there.

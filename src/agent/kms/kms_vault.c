@@ -3,10 +3,12 @@
  * kms_vault.c
  *	  KEKs in the Transit engine of HashiCorp Vault or OpenBao.
  *
- * A wrap asks first how the key is (its answer counts for KEY_REMEMBERED_MS),
- * because the binding goes another way for a derived key; an unwrap goes by
- * the form that is stored.  An unknown name must never reach "encrypt", which
- * makes a key of that name for a token that may.
+ * A wrap asks first how the key is, because the binding goes another way for a
+ * derived key.  An unwrap goes by the form that is stored; but who writes the table
+ * could say "context" of a key that is not derived, which would bind nothing: so
+ * it counts only for a key that is (known for KEY_REMEMBERED_MS).  An unknown
+ * name must never reach "encrypt", which makes a key of that name for a token
+ * that may.
  *
  * Locks: "lock" alone, for what is remembered of keys; nothing waits under it.
  *
@@ -27,8 +29,8 @@
 #include "agent/kms/kms_vault_settings.h"
 #include "agent/kms/secret_file.h"
 
-#define KEY_REMEMBERED_MS	10000
-#define KEYS_REMEMBERED		64
+#define KEY_REMEMBERED_MS	600000
+#define KEYS_REMEMBERED		256
 #define URL_MAX				(VAULT_BASE_MAX + VAULT_PATH_MAX)
 #define ROLE_ID_MAX			1024
 
@@ -74,6 +76,7 @@ static PgeStatus start_service(VaultSession *vault, const KmsSettings *settings,
 static PgeStatus dispatch(VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus wrap(VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus unwrap(VaultSession *vault, const KmsCall *call, KmsResult *result);
+static PgeStatus check_bound(VaultSession *vault, const KmsCall *call, char *detail);
 static PgeStatus describe(VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus create(VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus rotate(VaultSession *vault, const KmsCall *call, KmsResult *result);
@@ -221,7 +224,7 @@ wrap(VaultSession *vault, const KmsCall *call, KmsResult *result)
 	PgeBuffer	body = {NULL, 0, 0};
 	HttpAnswer	answer = {0};
 	VaultKeyInfo key;
-	PgeStatus	status = call->dek == NULL ? PGE_INVALID : know_key(vault, call, &key, result->detail);
+	PgeStatus	status = call->dek == NULL ? PGE_INVALID : ask_key(vault, call, &key, result->detail);
 
 	if (status == PGE_OK)
 		status = pge_vault_check_key(&key, result->detail);
@@ -254,9 +257,24 @@ unwrap(VaultSession *vault, const KmsCall *call, KmsResult *result)
 		status = exchange(vault, call, VAULT_DECRYPT, &body, &answer, result->detail);
 	if (status == PGE_OK)
 		status = pge_vault_read_dek(body_of(&answer), &result->dek, result->detail);
+	if (status == PGE_OK && form == PGE_WRAP_VAULT_CONTEXT)
+		status = check_bound(vault, call, result->detail);
 	pge_http_answer_wipe(&answer);
 	pge_json_text_free(&body);
 	return status;
+}
+
+/* Has the context counted, with which this has opened? */
+static PgeStatus
+check_bound(VaultSession *vault, const KmsCall *call, char *detail)
+{
+	VaultKeyInfo key;
+	PgeStatus	status = know_key(vault, call, &key, detail);
+
+	if (status != PGE_OK || key.derived)
+		return status;
+	pge_kms_detail(detail, "The key is not a derived one, so that the service opens this for any row: it was made anew, or the wrapping was forged.");
+	return PGE_KEK_UNUSABLE;
 }
 
 static PgeStatus
