@@ -325,7 +325,7 @@ find_kept(const KmsSessions *before, const KmsInstance *instance, const KmsSetti
 			(opened->timeout_ms == settings->timeout_ms &&
 			 opened->concurrency == settings->concurrency &&
 			 opened->files == stamp_files(instance) &&
-			 pge_kms_instance_equal(opened->instance, instance)))
+			 pge_kms_instance_same_service(opened->instance, instance)))
 			return opened;
 	}
 	return NULL;

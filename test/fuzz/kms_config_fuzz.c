@@ -77,6 +77,14 @@ write_instance(const KmsInstance *instance)
 	write_keyrings(instance);
 }
 
+static void
+require_same_texts(char **one, int count, char **other, int other_count)
+{
+	require(count == other_count);
+	for (int i = 0; i < count; i++)
+		require(strcmp(one[i], other[i]) == 0);
+}
+
 /* The same instances: those of the file in its order, whatever place [local] has. */
 static void
 require_same_again(const KmsConfig *config)
@@ -92,7 +100,16 @@ require_same_again(const KmsConfig *config)
 	require(pge_kms_config_parse(pge_bytes(written, written_len), &again, &line, detail) == PGE_OK);
 	require(again->count == config->count);
 	for (int i = 0; i < config->count; i++)
-		require(pge_kms_instance_equal(&config->instances[i], &again->instances[i]));
+	{
+		const KmsInstance *one = &config->instances[i];
+		const KmsInstance *other = &again->instances[i];
+
+		require(pge_kms_instance_same_service(one, other));
+		require_same_texts(one->keys, one->nkeys, other->keys, other->nkeys);
+		require_same_texts(one->databases, one->ndatabases, other->databases, other->ndatabases);
+		require(one->nkeyrings == other->nkeyrings &&
+				(one->nkeyrings == 0 || memcmp(one->keyrings, other->keyrings, sizeof(*one->keyrings) * (size_t) one->nkeyrings) == 0));
+	}
 	pge_kms_config_free(again);
 }
 

@@ -310,6 +310,10 @@ check_kept(void)
 	check(slot(set, "far://a.example/keys/x") == slot_a && slot(set, "far://b.example/keys/x") == slot_b, "in its slot");
 	check(reloads == 1, "the embedded service is told the settings");
 	check(says(set, "far://a.example/keys/x", "a far://a.example/keys/x a.example"), "(which still works)");
+	set = renew(set, &settings, FAR("b", "b.example") FAR("c", "c.example") "allow_databases = app\n"
+				"[far a]\naddress = a.example\nallow_keys = keys/x*, other\n");
+	check(opens == 4 && closed() == 0, "another key that is allowed is no reason to log in again");
+	check(says(set, "far://a.example/other", "a far://a.example/other a.example"), "and is allowed");
 	set = renew(set, &settings, FAR("a", "a.example"));
 	check(opens == 4 && closed() == 2, "what is gone is closed");
 	check(says(set, "far://a.example/keys/x", "a far://a.example/keys/x a.example"), "what a session was opened with outlives its file");

@@ -84,8 +84,11 @@ extern void pge_kms_config_free(KmsConfig *config);
 extern const KmsSetting *pge_kms_setting_of(const KmsInstance *instance, const char *name);
 extern const char *pge_kms_setting(const KmsInstance *instance, const char *name);
 
-/* In all but where they stand in the file. */
-extern bool pge_kms_instance_equal(const KmsInstance *a, const KmsInstance *b);
+/*
+ * In what a session is opened with.  Whom it serves, and by which keys (allow_...), is looked
+ * at before it is asked.
+ */
+extern bool pge_kms_instance_same_service(const KmsInstance *a, const KmsInstance *b);
 
 /* "[vault corp]", "[local]" */
 #define KMS_INSTANCE_HEADING_LEN	(16 + KMS_INSTANCE_NAME_MAX + 4)

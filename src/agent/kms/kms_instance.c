@@ -20,7 +20,6 @@ static void say_not_configured(const KmsConfig *config, const KeyUri *key, const
 static void say_not_allowed(const KmsInstance *instance, int addressed, const char *path, char *detail);
 static void say_several(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
 static void free_texts(char **texts, int count);
-static bool same_texts(char **a, int na, char **b, int nb);
 static bool same_settings(const KmsInstance *a, const KmsInstance *b);
 
 void
@@ -81,27 +80,10 @@ pge_kms_instance_heading(const KmsInstance *instance, char heading[KMS_INSTANCE_
 }
 
 bool
-pge_kms_instance_equal(const KmsInstance *a, const KmsInstance *b)
+pge_kms_instance_same_service(const KmsInstance *a, const KmsInstance *b)
 {
 	return a->provider == b->provider && strcmp(a->name, b->name) == 0 &&
-		strcmp(a->server, b->server) == 0 && same_settings(a, b) &&
-		same_texts(a->keys, a->nkeys, b->keys, b->nkeys) &&
-		same_texts(a->databases, a->ndatabases, b->databases, b->ndatabases) &&
-		a->nkeyrings == b->nkeyrings &&
-		(a->nkeyrings == 0 || memcmp(a->keyrings, b->keyrings, sizeof(*a->keyrings) * (size_t) a->nkeyrings) == 0);
-}
-
-static bool
-same_texts(char **a, int na, char **b, int nb)
-{
-	if (na != nb)
-		return false;
-	for (int i = 0; i < na; i++)
-	{
-		if (strcmp(a[i], b[i]) != 0)
-			return false;
-	}
-	return true;
+		strcmp(a->server, b->server) == 0 && same_settings(a, b);
 }
 
 /* In any order; none is there twice. */
