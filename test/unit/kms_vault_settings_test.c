@@ -6,6 +6,9 @@
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "agent/kms/kms.h"
 #include "agent/kms/kms_detail.h"
 #include "agent/kms/kms_vault_settings.h"
@@ -158,6 +161,43 @@ check_addresses(void)
 	}
 }
 
+/* A PEM file of that mode; its path in the line, of which what comes is checked. */
+static void
+check_pem(const char *lines, mode_t mode, int line, const char *says)
+{
+	char		path[] = "/tmp/pge_pem.XXXXXX";
+	char		text[1024];
+	KmsConfig  *config;
+	int			fd = mkstemp(path);
+	int			found = 0;
+
+	if (fd < 0 || fchmod(fd, mode) != 0)
+		abort();
+	close(fd);
+	snprintf(text, sizeof(text), lines, path, path);
+	if (says != NULL)
+		check_refused(text, line, says);
+	else
+	{
+		check(is_taken(text, &config, &found), "mode %03o is taken: %s", (unsigned) mode, detail);
+		pge_kms_config_free(config);
+	}
+	unlink(path);
+}
+
+/* What everybody may read is no private key, and what everybody may write no root of trust. */
+static void
+check_modes(void)
+{
+	check_pem(ADDRESS BY_TOKEN "ca_file = %s", 0644, 0, NULL);
+	check_pem(ADDRESS BY_TOKEN "ca_file = %s", 0646, 5, "written by everybody");
+	check_pem(ADDRESS "auth = cert\ncert_file = %s\nkey_file = %s", 0640, 0, NULL);
+	check_pem(ADDRESS "auth = cert\ncert_file = %s\nkey_file = %s", 0644, 5, "private key and may be read by everybody");
+	check_pem(ADDRESS "auth = cert\ncert_file = %s", 0600, 0, NULL);
+	check_pem(ADDRESS "auth = cert\ncert_file = %s", 0604, 4, "private key and may be read by everybody");
+	check_pem(ADDRESS "auth = cert\ncert_file = %s\nkey_file = %s", 0602, 4, "written by everybody");
+}
+
 static void
 check_methods(void)
 {
@@ -223,6 +263,7 @@ main(void)
 {
 	check_uris();
 	check_addresses();
+	check_modes();
 	check_methods();
 	return check_done();
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/kms/kms_detail.h"
@@ -72,7 +73,8 @@ static const VaultMethod *find_method(const KmsInstance *instance);
 static PgeStatus check_rules(const KmsInstance *instance, const VaultMethod *method, int *line, char *detail);
 static PgeStatus check_values(const KmsInstance *instance, int *line, char *detail);
 static bool is_file_setting(const char *name);
-static PgeStatus check_file(const KmsSetting *setting, char *detail);
+static PgeStatus check_file(const KmsInstance *instance, const KmsSetting *setting, char *detail);
+static PgeStatus check_pem_file(const KmsSetting *setting, bool has_key, char *detail);
 static PgeStatus check_path_setting(const KmsSetting *setting, char *detail);
 static PgeStatus check_address(KmsInstance *instance, char *detail);
 static bool has_port(const char *server);
@@ -256,7 +258,7 @@ check_values(const KmsInstance *instance, int *line, char *detail)
 		if (strcmp(setting->name, "auth_mount") == 0 || strcmp(setting->name, "namespace") == 0)
 			status = check_path_setting(setting, detail);
 		else if (is_file_setting(setting->name))
-			status = check_file(setting, detail);
+			status = check_file(instance, setting, detail);
 	}
 	if (status == PGE_OK && key_file != NULL && pge_kms_setting(instance, "cert_file") == NULL)
 	{
@@ -277,18 +279,36 @@ is_file_setting(const char *name)
 
 /*
  * Certificates are needed at once.  A token or a JWT may be put there later, by a program
- * that starts after us.
+ * that starts after us; it is looked at when it is read.
  */
 static PgeStatus
-check_file(const KmsSetting *setting, char *detail)
+check_file(const KmsInstance *instance, const KmsSetting *setting, char *detail)
 {
-	bool		at_once = strcmp(setting->name, "ca_file") == 0 ||
-	strcmp(setting->name, "cert_file") == 0 || strcmp(setting->name, "key_file") == 0;
+	bool		is_key = strcmp(setting->name, "key_file") == 0;
+	bool		is_certificate = strcmp(setting->name, "cert_file") == 0;
 
 	if (setting->value[0] != '/')
+	{
 		pge_kms_detail(detail, "%s needs a path that begins with '/'.", setting->name);
-	else if (at_once && access(setting->value, R_OK) != 0)
+		return PGE_INVALID;
+	}
+	if (!is_key && !is_certificate && strcmp(setting->name, "ca_file") != 0)
+		return PGE_OK;
+	/* without a file of its own the key is with the certificate */
+	return check_pem_file(setting, is_key || (is_certificate && pge_kms_setting(instance, "key_file") == NULL), detail);
+}
+
+static PgeStatus
+check_pem_file(const KmsSetting *setting, bool has_key, char *detail)
+{
+	struct stat st;
+
+	if (access(setting->value, R_OK) != 0 || stat(setting->value, &st) != 0)
 		pge_kms_detail(detail, "file \"%s\" cannot be read: %s.", setting->value, strerror(errno));
+	else if (S_ISREG(st.st_mode) && (st.st_mode & S_IWOTH) != 0)
+		pge_kms_detail(detail, "file \"%s\" may be written by everybody (chmod o-w).", setting->value);
+	else if (has_key && S_ISREG(st.st_mode) && (st.st_mode & S_IROTH) != 0)
+		pge_kms_detail(detail, "file \"%s\" has a private key and may be read by everybody (chmod o-r).", setting->value);
 	else
 		return PGE_OK;
 	return PGE_INVALID;
