@@ -121,18 +121,20 @@ sub least_policy
 	} @keys;
 }
 
-# A role with this policy; its two files, and lines of a section that use them.
+# A role with this policy (at another mount => ...); its two files, and lines of a section that use them.
 sub approle
 {
 	my ($self, $name, $policy, %settings) = @_;
+	my $mount = delete $settings{mount} // 'approle';
 	$self->policy($name, $policy);
-	$self->ask(POST => "auth/approle/role/$name", { token_policies => $name, %settings });
+	$self->ask(POST => "auth/$mount/role/$name", { token_policies => $name, %settings });
 	my %role = (role_id_file => "$self->{dir}/$name.role_id", secret_id_file => "$self->{dir}/$name.secret_id",
-		role_id => $self->ask(GET => "auth/approle/role/$name/role-id")->{role_id});
-	$role{secret_id} = $self->ask(POST => "auth/approle/role/$name/secret-id", {})->{secret_id};
+		role_id => $self->ask(GET => "auth/$mount/role/$name/role-id")->{role_id});
+	$role{secret_id} = $self->ask(POST => "auth/$mount/role/$name/secret-id", {})->{secret_id};
 	write_file($role{role_id_file}, "$role{role_id}\n");
 	write_file($role{secret_id_file}, "$role{secret_id}\n");
-	$role{lines} = "auth = approle\nrole_id_file = $role{role_id_file}\nsecret_id_file = $role{secret_id_file}\n";
+	$role{lines} = "auth = approle\nrole_id_file = $role{role_id_file}\nsecret_id_file = $role{secret_id_file}\n"
+	  . ($mount eq 'approle' ? '' : "auth_mount = $mount\n");
 	return \%role;
 }
 
