@@ -28,7 +28,7 @@ pge_jobs_init(AgentJobs *jobs, void (*notify) (void *arg), void *notify_arg)
 	jobs->notify_arg = notify_arg;
 	jobs->concurrency = 1;
 	pthread_mutex_init(&jobs->lock, NULL);
-	for (int i = 0; i < KMS_SESSIONS_MAX; i++)
+	for (int i = 0; i < KMS_SLOTS; i++)
 	{
 		jobs->queues[i].jobs = jobs;
 		pthread_cond_init(&jobs->queues[i].wake, NULL);
@@ -41,7 +41,7 @@ pge_jobs_set_concurrency(AgentJobs *jobs, int concurrency)
 {
 	pthread_mutex_lock(&jobs->lock);
 	jobs->concurrency = concurrency;
-	for (int i = 0; i < KMS_SESSIONS_MAX; i++)
+	for (int i = 0; i < KMS_SLOTS; i++)
 	{
 		JobQueue   *queue = &jobs->queues[i];
 

@@ -2,7 +2,8 @@
  * jobs.h -- requests on their way through the worker threads.
  *
  * Each session has a queue and threads of its own, so a service that hangs
- * holds up nobody else's keys.  Threads are made as they are needed, at most
+ * holds up nobody else's keys; what needs two of them waits apart from both.
+ * Threads are made as they are needed, at most
  * "concurrency" for a service.
  *
  *	loop	pge_job_new -> pge_jobs_submit -> ... -> pge_jobs_take_finished
@@ -47,7 +48,7 @@ struct AgentJob
 	size_t		len;
 	PgeFrame	request;		/* spans point into "bytes" */
 	KmsSessions *sessions;		/* held until the job is freed */
-	int			slot;			/* of the session whose queue it waits in */
+	int			slot;			/* whose queue it waits in (kms_sessions.h) */
 	uint64_t	deadline_ms;	/* monotonic; 0: not known */
 
 	/* shared */
@@ -84,7 +85,7 @@ typedef struct AgentJobs
 	int			running;
 	AgentJob   *finished_first;
 	AgentJob   *finished_last;
-	JobQueue	queues[KMS_SESSIONS_MAX];
+	JobQueue	queues[KMS_SLOTS];
 } AgentJobs;
 
 extern void pge_jobs_init(AgentJobs *jobs, void (*notify) (void *arg), void *notify_arg);

@@ -18,7 +18,6 @@
 #include "agent/kms_sessions.h"
 
 #define SLOT_NONE		(-1)
-#define ALL_SLOTS		((UINT64_C(1) << KMS_SESSIONS_MAX) - 1)
 #define SCHEME_SHOWN	32
 
 struct KmsFile
@@ -41,6 +40,8 @@ struct KmsOpened
 };
 
 static atomic_int closing;
+static atomic_int users_of_slot[KMS_SESSIONS_MAX];	/* sessions that are open,
+													 * of any set */
 
 static PgeStatus parse(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail);
 static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
@@ -58,8 +59,8 @@ static PgeStatus open_session(const KmsSettings *settings, KmsFile *file,
 							  const KmsInstance *instance, KmsOpened **opened, char *detail);
 static uint64_t stamp_files(const KmsInstance *instance);
 static uint64_t mix(uint64_t stamp, uint64_t number);
-static void choose_slots(const KmsSessions *before, KmsSessions *sessions);
-static uint64_t slots_of(const KmsSessions *sessions);
+static void choose_slots(KmsSessions *sessions);
+static int	free_slot(uint64_t taken);
 static PgeStatus reload_sessions(const KmsSessions *sessions, const KmsSettings *settings,
 								 const char **refused);
 static void dispose(KmsSessions *sessions);
@@ -164,14 +165,21 @@ pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
 int
 pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris)
 {
+	const KmsOpened *here = sessions->entries[0].opened;
+	const KmsOpened *away = here;
 	KmsTarget	target;
 	char		detail[KMS_DETAIL_LEN];
 
 	for (int i = 0; i < nuris; i++)
-		if (pge_kms_sessions_find(sessions, uris[i], &target, detail) == PGE_OK &&
-			target.opened != sessions->entries[0].opened)
-			return target.opened->slot;
-	return sessions->entries[0].opened->slot;
+	{
+		if (pge_kms_sessions_find(sessions, uris[i], &target, detail) != PGE_OK ||
+			target.opened == here || target.opened == away)
+			continue;
+		if (away != here)
+			return KMS_SLOT_OF_SEVERAL;
+		away = target.opened;
+	}
+	return away->slot;
 }
 
 void
@@ -305,7 +313,7 @@ make_set(const KmsSessions *before, const KmsSettings *settings, KmsFile *file,
 			return status;
 		}
 	}
-	choose_slots(before, sessions);
+	choose_slots(sessions);
 	*made = sessions;
 	return PGE_OK;
 }
@@ -398,40 +406,38 @@ mix(uint64_t stamp, uint64_t number)
 	return (stamp ^ number) * UINT64_C(0x9e3779b97f4a7c15) + 1;
 }
 
-/*
- * What is new stays out of the queues of what it replaces, where a service that
- * hangs may still hold all threads; only with too many instances for that it
- * does not.
- */
 static void
-choose_slots(const KmsSessions *before, KmsSessions *sessions)
+choose_slots(KmsSessions *sessions)
 {
-	uint64_t	taken = slots_of(sessions);
-	uint64_t	avoided = before != NULL ? slots_of(before) : 0;
-
-	for (int i = 0; i < sessions->count; i++)
-	{
-		KmsOpened  *opened = sessions->entries[i].opened;
-		uint64_t	used = taken | avoided;
-
-		if (opened->slot != SLOT_NONE)
-			continue;
-		if (used == ALL_SLOTS)
-			used = taken;
-		opened->slot = __builtin_ctzll(~used);
-		taken |= UINT64_C(1) << opened->slot;
-	}
-}
-
-static uint64_t
-slots_of(const KmsSessions *sessions)
-{
-	uint64_t	slots = 0;
+	uint64_t	taken = 0;
 
 	for (int i = 0; i < sessions->count; i++)
 		if (sessions->entries[i].opened->slot != SLOT_NONE)
-			slots |= UINT64_C(1) << sessions->entries[i].opened->slot;
-	return slots;
+			taken |= UINT64_C(1) << sessions->entries[i].opened->slot;
+	for (int i = 0; i < sessions->count; i++)
+	{
+		KmsOpened  *opened = sessions->entries[i].opened;
+
+		if (opened->slot != SLOT_NONE)
+			continue;
+		opened->slot = free_slot(taken);
+		taken |= UINT64_C(1) << opened->slot;
+		atomic_fetch_add(&users_of_slot[opened->slot], 1);
+	}
+}
+
+/*
+ * What is new stays out of the queues of what it replaces, and of what that had
+ * replaced, where a service that hangs may still hold all threads; only with too
+ * many sessions for that it does not.
+ */
+static int
+free_slot(uint64_t taken)
+{
+	for (int slot = 0; slot < KMS_SESSIONS_MAX; slot++)
+		if ((taken & (UINT64_C(1) << slot)) == 0 && atomic_load(&users_of_slot[slot]) == 0)
+			return slot;
+	return __builtin_ctzll(~taken);
 }
 
 /* Those that can take other settings while they are used. */
@@ -491,6 +497,8 @@ close_main(void *arg)
 		KmsOpened  *opened = sessions->entries[i].opened;
 
 		opened->provider->close(opened->session);
+		if (opened->slot != SLOT_NONE)
+			atomic_fetch_sub(&users_of_slot[opened->slot], 1);
 		release_file(opened->file);
 		free(opened);
 	}

@@ -10,7 +10,8 @@
  *	job		hold -> find ... -> release
  *
  * Every session has a slot, which is a queue and threads of its own in jobs.h.  It
- * keeps its slot for life.
+ * keeps its slot for life.  What needs two services that are not here has another one,
+ * so that the one that hangs does not hold the other's threads.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -20,7 +21,10 @@
 #include "agent/kms/kms.h"
 #include "agent/kms/kms_detail.h"
 
-#define KMS_SESSIONS_MAX	33	/* slots: one more than there can be instances */
+#define KMS_SESSIONS_MAX	33	/* slots of sessions: one more than there can
+								 * be instances */
+#define KMS_SLOT_OF_SEVERAL	KMS_SESSIONS_MAX	/* no session's */
+#define KMS_SLOTS			(KMS_SESSIONS_MAX + 1)
 
 typedef struct KmsOpened KmsOpened;
 typedef struct KmsFile KmsFile;
@@ -85,8 +89,8 @@ extern PgeStatus pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri
 									   KmsTarget *target, char *detail);
 
 /*
- * The slot of the first of these URIs that leaves this host; else the local
- * keyring's, which answers at once.
+ * The slot of the one service of these URIs that is not on this host, or
+ * KMS_SLOT_OF_SEVERAL; else the local keyring's, which answers at once.
  */
 extern int	pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris);
 

@@ -268,6 +268,10 @@ check_find(void)
 	check_status(find(set, "far://a.example/keys/../x", &target, detail), PGE_INVALID, "a malformed one");
 	check(slot(set, "near:1") == 0 && slot(set, "far://c.example/keys/x") == 0 && slot(set, "far://a.example/keys/x") == 1, "each session has a slot");
 	check(pge_kms_sessions_slot(set, uris, 2) == 1, "what needs two waits with the one that is not here");
+	uris[0] = text_bytes("far://b.example/keys/x?instance=b");
+	check(pge_kms_sessions_slot(set, uris, 2) == KMS_SLOT_OF_SEVERAL, "and apart from both if neither is");
+	uris[0] = uris[1];
+	check(pge_kms_sessions_slot(set, uris, 2) == 1, "(twice the same is one)");
 	pge_kms_sessions_release(set);
 	check(closed() == 4, "all are closed with the last reference");
 }

@@ -1,0 +1,458 @@
+/*-------------------------------------------------------------------------
+ *
+ * jobs_test.c
+ *	  Requests in the worker threads, while services hang and their
+ *	  configuration changes.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/kms_reload.h"
+#include "agent/single_flight.h"
+#include "check.h"
+#include "format/binding.h"
+
+#define TURNS		30000		/* of a millisecond */
+#define CONCURRENCY	2
+#define ROUNDS		60
+#define BURST		24
+
+#define FAR(name) "[far " name "]\naddress = " name ".example\nallow_keys = *\n"
+
+/* A closed session is overwritten before it is freed, so that its use shows without sanitizers, too. */
+struct KmsSession
+{
+	atomic_bool open;
+	char		name[KMS_INSTANCE_NAME_MAX + 1];
+};
+
+static char hanging[KMS_INSTANCE_NAME_MAX + 1]; /* set while no call is under
+												 * way */
+static atomic_bool released;
+static atomic_int waiting;
+static atomic_int opened;
+static atomic_int closed;
+static atomic_int used_closed;
+
+static AgentJobs jobs;
+static SingleFlight flight;
+static KmsReload reload;
+static KmsSessions *sessions;
+static char file[64];
+static uint8_t binding_bytes[PGE_BINDING_MAX];
+static PgeBytes bound;
+static PgeSecret dek = {{7, 7, 7}};
+static uint8_t check_value[PGE_CHECK_VALUE_LEN];
+
+/* --- two providers ---------------------------------------------------------- */
+
+static PgeStatus
+open_session(const KmsSettings *settings, KmsSession **session, char *detail)
+{
+	(void) detail;
+	*session = calloc(1, sizeof(**session));
+	if (*session == NULL)
+		abort();
+	atomic_init(&(*session)->open, true);
+	memcpy((*session)->name, settings->instance->name, sizeof((*session)->name));
+	atomic_fetch_add(&opened, 1);
+	return PGE_OK;
+}
+
+static PgeStatus
+reload_session(KmsSession *session, const KmsSettings *settings)
+{
+	(void) session;
+	(void) settings;
+	return PGE_OK;
+}
+
+static void
+close_session(KmsSession *session)
+{
+	atomic_store(&session->open, false);
+	free(session);
+	atomic_fetch_add(&closed, 1);
+}
+
+static void
+hang(const KmsCall *call)
+{
+	atomic_fetch_add(&waiting, 1);
+	while (!atomic_load(&released) && !atomic_load(call->cancelled))
+		(void) poll(NULL, 0, 1);
+	atomic_fetch_sub(&waiting, 1);
+}
+
+static void
+perform(KmsSession *session, const KmsCall *call, KmsResult *result)
+{
+	memset(result, 0, sizeof(*result));
+	if (hanging[0] != '\0' && strcmp(session->name, hanging) == 0)
+		hang(call);
+	if (!atomic_load(&session->open))
+		atomic_fetch_add(&used_closed, 1);
+	snprintf(result->kek_version, sizeof(result->kek_version), "1");
+	if (call->operation == KMS_WRAP)
+		memcpy(result->wrapped, call->dek->bytes, result->wrapped_len = PGE_DEK_LEN);
+	if (call->operation == KMS_UNWRAP)
+		memcpy(result->dek.bytes, call->wrapped.data, PGE_DEK_LEN);
+}
+
+static PgeStatus
+parse_near(PgeBytes uri, KeyUri *key, char *detail)
+{
+	(void) detail;
+	memset(key, 0, sizeof(*key));
+	memcpy(key->path, uri.data, uri.len);
+	return uri.len > 5 && memcmp(uri.data, "near:", 5) == 0 ? PGE_OK : PGE_KEK_NOT_FOUND;
+}
+
+static PgeStatus
+format_near(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1])
+{
+	(void) server;
+	return snprintf(uri, PGE_KEK_URI_MAX + 1, "%s", key->path) <= PGE_KEK_URI_MAX ? PGE_OK : PGE_TOO_LARGE;
+}
+
+static PgeStatus
+parse_far(PgeBytes uri, KeyUri *key, char *detail)
+{
+	KeyUriSplit split;
+	PgeStatus	status = pge_key_uri_split(uri, &split, detail);
+
+	memset(key, 0, sizeof(*key));
+	if (status != PGE_OK || !pge_key_uri_scheme_is(&split, "far"))
+		return PGE_KEK_NOT_FOUND;
+	memcpy(key->scheme, "far", 4);
+	memcpy(key->instance, split.instance, sizeof(key->instance));
+	status = pge_key_uri_server(split.authority, key->server, detail);
+	return status == PGE_OK ? pge_key_uri_path(split.path, key->path, detail) : status;
+}
+
+static PgeStatus
+check_far(KmsInstance *instance, int *line, char *detail)
+{
+	const char *address = pge_kms_setting(instance, "address");
+
+	(void) line;
+	return address == NULL ? PGE_INVALID : pge_key_uri_server(text_bytes(address), instance->server, detail);
+}
+
+static const char *const far_settings[] = {"address", NULL};
+static const char *const near_settings[] = {NULL};
+static const KmsProvider near_provider = {
+	.name = "near", .settings = near_settings, .parse_uri = parse_near, .format_uri = format_near,
+	.open = open_session, .reload = reload_session, .perform = perform, .close = close_session
+};
+static const KmsProvider far_provider = {
+	.name = "far", .settings = far_settings, .parse_uri = parse_far, .check = check_far,
+	.open = open_session, .perform = perform, .close = close_session
+};
+
+const KmsProvider *const *
+pge_kms_providers(void)
+{
+	static const KmsProvider *const list[] = {&near_provider, &far_provider, NULL};
+
+	return list;
+}
+
+const KmsProvider *
+pge_kms_provider_named(const char *name)
+{
+	return strcmp(name, "near") == 0 ? &near_provider : strcmp(name, "far") == 0 ? &far_provider : NULL;
+}
+
+/* --- the loop's part -------------------------------------------------------- */
+
+static void
+notify(void *arg)
+{
+	(void) arg;
+}
+
+static AgentSettings
+settings_of(const char *path)
+{
+	AgentSettings settings = {.kms_concurrency = CONCURRENCY, .kms_timeout_ms = 1000};
+
+	snprintf(settings.kms_config_file, sizeof(settings.kms_config_file), "%s", path);
+	return settings;
+}
+
+static void
+write_file(const char *text)
+{
+	FILE	   *out = fopen(file, "w");
+
+	if (out == NULL || fputs(text, out) < 0 || fclose(out) != 0 || chmod(file, 0600) != 0)
+		abort();
+}
+
+static void
+begin(const char *text)
+{
+	const AgentSettings settings = settings_of(file);
+	const KmsSettings kms = pge_agent_settings_kms(&settings);
+	char		detail[KMS_DETAIL_LEN];
+
+	write_file(text);
+	hanging[0] = '\0';
+	atomic_store(&released, false);
+	atomic_store(&opened, 0);
+	atomic_store(&closed, 0);
+	check_status(pge_kms_sessions_open(&kms, file, &sessions, detail), PGE_OK, "(sessions)");
+	check(sessions->problem[0] == '\0', "(as configured) %s", sessions->problem);
+}
+
+/* The file as it is, to its end; calls that are under way go on. */
+static void
+renew(void)
+{
+	const AgentSettings settings = settings_of(file);
+
+	if (!pge_kms_reload_start(&reload, sessions, &settings))
+		abort();
+	for (int i = 0; i < TURNS && !pge_kms_reload_take(&reload); i++)
+		(void) poll(NULL, 0, 1);
+	if (reload.busy || reload.after == NULL)
+		abort();
+	pge_kms_sessions_release(sessions);
+	sessions = reload.after;
+}
+
+static PgeFrame
+request_of(uint16_t type, const char *from, const char *to)
+{
+	PgeFrame	request = {.type = type, .binding = bound, .database = text_bytes("app")};
+
+	request.uri[request.nuris++] = text_bytes(from);
+	if (to != NULL)
+		request.uri[request.nuris++] = text_bytes(to);
+	if (type != PGE_FRAME_WRAP_NEW)
+	{
+		request.wrapped[request.nwrapped++] = pge_bytes(dek.bytes, PGE_DEK_LEN);
+		request.check_value = pge_bytes(check_value, sizeof(check_value));
+	}
+	return request;
+}
+
+static AgentJob *
+submit(const PgeFrame *request)
+{
+	PgeBuffer	out = new_buffer(PGE_FRAME_MAX);
+	AgentJob   *job;
+
+	if (pge_frame_encode(request, &out) != PGE_OK)
+		abort();
+	job = pge_job_new(pge_buffer_bytes(&out), sessions, 0);
+	free(out.data);
+	if (job == NULL || !pge_jobs_submit(&jobs, job))
+		abort();
+	return job;
+}
+
+/* Frees what has finished; how many it was, and how many of them went well. */
+static int
+reap(int *good)
+{
+	AgentJob   *job = pge_jobs_take_finished(&jobs);
+	int			count = 0;
+
+	for (AgentJob *next; job != NULL; job = next, count++)
+	{
+		next = job->next;
+		pge_flight_remove(&flight, job);
+		if (good != NULL && job->answer != NULL && job->answer->status == PGE_OK)
+			(*good)++;
+		pge_job_free(job);
+	}
+	return count;
+}
+
+static int
+reap_until(int wanted, int *good)
+{
+	int			count = 0;
+
+	for (int i = 0; i < TURNS && count < wanted; i++)
+	{
+		count += reap(good);
+		if (count < wanted)
+			(void) poll(NULL, 0, 1);
+	}
+	return count;
+}
+
+static bool
+wait_for(atomic_int * what, int value)
+{
+	for (int i = 0; i < TURNS && atomic_load(what) != value; i++)
+		(void) poll(NULL, 0, 1);
+	return atomic_load(what) == value;
+}
+
+static void
+end(void)
+{
+	pge_kms_sessions_release(sessions);
+	sessions = NULL;
+	for (int i = 0; i < TURNS && pge_kms_sessions_closing() > 0; i++)
+		(void) poll(NULL, 0, 1);
+	check(atomic_load(&opened) == atomic_load(&closed), "each session that was opened is closed once");
+	check(atomic_load(&used_closed) == 0, "none was used after that");
+}
+
+/* --- tests ------------------------------------------------------------------ */
+
+/* Whatever hangs in b, what needs a alone is served: b has not taken a's threads. */
+static void
+check_two_services(uint16_t type, const char *what)
+{
+	PgeFrame	both = request_of(type, "far://a.example/k", "far://b.example/k");
+	PgeFrame	first = request_of(PGE_FRAME_UNWRAP, "far://a.example/k", NULL);
+	PgeFrame	near = request_of(type, "near:1", "far://a.example/k");
+	int			good = 0;
+
+	begin(FAR("a") FAR("b"));
+	snprintf(hanging, sizeof(hanging), "b");
+	for (int i = 0; i < 4 * CONCURRENCY; i++)
+		(void) submit(&both);
+	check(wait_for(&waiting, CONCURRENCY), "%s of two services hangs in the second", what);
+	(void) submit(&first);
+	(void) submit(&near);
+	check(reap_until(2, &good) == 2 && good == 2, "and what needs the first alone is served");
+	atomic_store(&released, true);
+	check(reap_until(4 * CONCURRENCY, &good) == 4 * CONCURRENCY && good == 4 * CONCURRENCY + 2, "(it ends)");
+	end();
+}
+
+/* A section that is changed twice: the third session has no queue with the first, which still hangs. */
+static void
+check_hanging_predecessors(void)
+{
+	PgeFrame	request = request_of(PGE_FRAME_UNWRAP, "far://a.example/k", NULL);
+	int			good = 0;
+
+	begin(FAR("a"));
+	snprintf(hanging, sizeof(hanging), "a");
+	for (int i = 0; i < CONCURRENCY; i++)
+		(void) submit(&request);
+	check(wait_for(&waiting, CONCURRENCY), "calls of a session hang");
+	write_file("[far new]\naddress = a.example\nallow_keys = k\n");
+	renew();
+	write_file("[far newest]\naddress = a.example\nallow_keys = k\n");
+	renew();
+	(void) submit(&request);
+	check(reap_until(1, &good) == 1 && good == 1, "what replaces its successor does not wait for it");
+	atomic_store(&released, true);
+	check(reap_until(CONCURRENCY, &good) == CONCURRENCY, "(it ends)");
+	end();
+}
+
+/* What was asked before a reload is no answer for who asks after it, nor one database's for another. */
+static void
+check_joining(void)
+{
+	PgeFrame	request = request_of(PGE_FRAME_UNWRAP, "far://a.example/k", NULL);
+	PgeFrame	foreign = request;
+	AgentJob   *job;
+
+	begin(FAR("a"));
+	snprintf(hanging, sizeof(hanging), "a");
+	job = submit(&request);
+	pge_flight_add(&flight, job);
+	check(wait_for(&waiting, 1), "a call hangs");
+	foreign.database = text_bytes("other");
+	check(pge_flight_find(&flight, &request, sessions) == job, "an equal one joins it");
+	check(pge_flight_find(&flight, &foreign, sessions) == NULL, "another database's does not");
+	renew();
+	check(pge_flight_find(&flight, &request, sessions) == NULL, "nor does one after a reload that changed nothing");
+	atomic_store(&released, true);
+	check(reap_until(1, NULL) == 1, "(it ends)");
+	end();
+}
+
+/* Reload upon reload, with calls under way, of which some are cancelled. */
+static void
+check_storm(void)
+{
+	static const char *const texts[] = {
+		FAR("a") FAR("b") FAR("c"), FAR("b"), "[far c]\naddress = a.example\nallow_keys = k\n" FAR("b"),
+		"[far a]\n", "", FAR("c") FAR("b") FAR("a")
+	};
+	static const char *const uris[] = {"far://a.example/k", "far://b.example/k", "near:1", "far://c.example/k"};
+	int			submitted = 0;
+	int			finished = 0;
+	int			taken_back = 0;
+
+	begin(texts[0]);
+	for (int round = 0; round < ROUNDS; round++)
+	{
+		const AgentSettings settings = settings_of(file);
+		AgentJob   *mine[BURST];
+
+		write_file(texts[round % (int) (sizeof(texts) / sizeof(texts[0]))]);
+		if (!pge_kms_reload_start(&reload, sessions, &settings))
+			abort();
+		for (int i = 0; i < BURST; i++)
+		{
+			PgeFrame	request = i % 3 == 0 ? request_of(PGE_FRAME_REWRAP, uris[i % 4], uris[(i + round) % 4]) :
+			request_of(PGE_FRAME_UNWRAP, uris[(i + round) % 4], NULL);
+
+			mine[i] = submit(&request);
+			submitted++;
+		}
+		for (int i = 0; i < BURST; i += 2)
+			if (pge_jobs_cancel(&jobs, mine[i]))
+			{
+				pge_job_free(mine[i]);
+				taken_back++;
+			}
+		pge_jobs_set_concurrency(&jobs, 1 + round % 4);
+		if (round % 2 == 0)
+			finished += reap(NULL);
+		for (int i = 0; i < TURNS && !pge_kms_reload_take(&reload); i++)
+			(void) poll(NULL, 0, 1);
+		if (reload.busy || reload.after == NULL)
+			abort();
+		pge_kms_sessions_release(sessions);
+		sessions = reload.after;
+	}
+	finished += reap_until(submitted - taken_back - finished, NULL);
+	check(finished + taken_back == submitted, "all that was asked during %d reloads ended", ROUNDS);
+	end();
+	pge_jobs_set_concurrency(&jobs, CONCURRENCY);
+}
+
+int
+main(void)
+{
+	PgeBinding	binding = {.dek_id = 7, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1, .key_id = text_bytes("acme")};
+	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
+	int			fd;
+
+	snprintf(file, sizeof(file), "/tmp/jobs_test.XXXXXX");
+	fd = mkstemp(file);
+	if (fd < 0)
+		abort();
+	close(fd);
+	check_status(pge_binding_encode(&binding, &out), PGE_OK, "(a binding)");
+	bound = pge_buffer_bytes(&out);
+	check_status(pge_check_value(&dek, bound, check_value), PGE_OK, "(a check value)");
+	pge_jobs_init(&jobs, notify, NULL);
+	pge_jobs_set_concurrency(&jobs, CONCURRENCY);
+	pge_kms_reload_init(&reload, notify, NULL);
+	check_two_services(PGE_FRAME_REWRAP, "a rewrap");
+	check_two_services(PGE_FRAME_WRAP_NEW, "a new key");
+	check_hanging_predecessors();
+	check_joining();
+	check_storm();
+	(void) unlink(file);
+	return check_done();
+}
