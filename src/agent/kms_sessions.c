@@ -46,8 +46,8 @@ static atomic_int users_of_slot[KMS_SESSIONS_MAX];	/* sessions that are open,
 static PgeStatus parse(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail);
 static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 							   KmsTarget *target, char *detail);
-static PgeStatus write_uri(const KmsTarget *target, const char *instance,
-						   char uri[PGE_KEK_URI_MAX + 1]);
+static PgeStatus write_uri(const KmsTarget *target, const KeyUri *key, const char *instance,
+						   char uri[PGE_KEK_URI_MAX + 1], char *detail);
 static KmsFile *read_file(const char *path, PgeStatus *status, char *detail);
 static KmsFile *hold_file(KmsFile *file);
 static void release_file(KmsFile *file);
@@ -157,7 +157,7 @@ pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
 	if (status == PGE_OK)
 		status = find_instance(sessions, provider, target, detail);
 	if (status == PGE_OK)
-		status = write_uri(target, "", target->uri);
+		status = write_uri(target, &target->key, "", target->uri, detail);
 	target->has_key = status == PGE_OK;
 	return status;
 }
@@ -194,9 +194,18 @@ pge_kms_target_perform(const KmsTarget *target, KmsCall *call, KmsResult *result
 }
 
 PgeStatus
-pge_kms_target_uri(const KmsTarget *target, char uri[PGE_KEK_URI_MAX + 1])
+pge_kms_target_uri(const KmsTarget *target, const char *known_as,
+				   char uri[PGE_KEK_URI_MAX + 1], char *detail)
 {
-	return write_uri(target, target->key.instance, uri);
+	KeyUri		key = target->key;
+	PgeStatus	status = PGE_OK;
+
+	if (known_as[0] != '\0')
+		status = target->opened->provider->parse_uri(pge_bytes(known_as, strlen(known_as)), &key, detail);
+	if (status == PGE_OK)
+		return write_uri(target, &key, target->key.instance, uri, detail);
+	pge_kms_detail(detail, "The key service's name of the key is no URI.");
+	return PGE_UNAVAILABLE;
 }
 
 static PgeStatus
@@ -237,15 +246,22 @@ find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 }
 
 static PgeStatus
-write_uri(const KmsTarget *target, const char *instance, char uri[PGE_KEK_URI_MAX + 1])
+write_uri(const KmsTarget *target, const KeyUri *key, const char *instance,
+		  char uri[PGE_KEK_URI_MAX + 1], char *detail)
 {
 	const KmsProvider *provider = target->opened->provider;
-	KeyUri		key = target->key;
+	KeyUri		named = *key;
+	PgeStatus	status;
 
-	snprintf(key.instance, sizeof(key.instance), "%s", instance);
+	snprintf(named.instance, sizeof(named.instance), "%s", instance);
 	if (provider->format_uri != NULL)
-		return provider->format_uri(&key, target->instance->server, uri);
-	return pge_key_uri_format(&key, target->instance->server, uri);
+		status = provider->format_uri(&named, target->instance->server, uri);
+	else
+		status = pge_key_uri_format(&named, target->instance->server, uri);
+	if (status == PGE_OK)
+		return PGE_OK;
+	pge_kms_detail(detail, "With its server and its instance the URI is longer than %d bytes.", PGE_KEK_URI_MAX);
+	return PGE_INVALID;
 }
 
 /* NULL: it is not in order, or memory is short. */

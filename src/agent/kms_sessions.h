@@ -97,7 +97,11 @@ extern int	pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *ur
 /* The target's session performs it.  The caller has filled in all but uri and key. */
 extern void pge_kms_target_perform(const KmsTarget *target, KmsCall *call, KmsResult *result);
 
-/* The URI to store: canonical, with the instance if one was named. */
-extern PgeStatus pge_kms_target_uri(const KmsTarget *target, char uri[PGE_KEK_URI_MAX + 1]);
+/*
+ * The URI to store: canonical, with the instance if one was named.  "known_as" is
+ * what the service calls the key; "": what it was asked for.
+ */
+extern PgeStatus pge_kms_target_uri(const KmsTarget *target, const char *known_as,
+									char uri[PGE_KEK_URI_MAX + 1], char *detail);
 
 #endif							/* PGE_AGENT_KMS_SESSIONS_H */

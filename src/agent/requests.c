@@ -41,6 +41,7 @@ static PgeStatus call_service(RequestRun *run, KmsOperation operation,
 							  PgeBytes uri, PgeBytes wrapped,
 							  const PgeSecret *dek);
 static PgeStatus check_result(RequestRun *run, KmsOperation operation);
+static PgeStatus name_key(RequestRun *run, const KmsTarget *target);
 static bool is_fit_name(const char *name);
 static PgeStatus fail(RequestRun *run, PgeStatus status, const char *detail);
 static bool is_late(const RequestRun *run);
@@ -311,8 +312,8 @@ call_service(RequestRun *run, KmsOperation operation, PgeBytes uri,
 		return fail(run, status, detail);
 	pge_kms_target_perform(&target, &call, &run->result);
 	status = check_result(run, operation);
-	if (status == PGE_OK && operation == KMS_DESCRIBE && run->result.uri[0] == '\0')
-		status = pge_kms_target_uri(&target, run->result.uri);
+	if (status == PGE_OK && (operation == KMS_DESCRIBE || operation == KMS_CREATE))
+		status = name_key(run, &target);
 	/* what a call that worked has to say is not for the user but for the log */
 	if (status == PGE_OK && run->result.detail[0] != '\0')
 		snprintf(run->answer->detail, sizeof(run->answer->detail), "%s", run->result.detail);
@@ -339,6 +340,20 @@ check_result(RequestRun *run, KmsOperation operation)
 		return fail(run, PGE_UNAVAILABLE, "The key service did not name the new key.");
 	if (operation == KMS_DESCRIBE && result->uri[0] != '\0' && !is_fit_name(result->uri))
 		return fail(run, PGE_UNAVAILABLE, "The key service's name of the key is no URI.");
+	return PGE_OK;
+}
+
+/* What SQL stores. */
+static PgeStatus
+name_key(RequestRun *run, const KmsTarget *target)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	char		uri[PGE_KEK_URI_MAX + 1];
+	PgeStatus	status = pge_kms_target_uri(target, run->result.uri, uri, detail);
+
+	if (status != PGE_OK)
+		return fail(run, status, detail);
+	memcpy(run->result.uri, uri, sizeof(uri));
 	return PGE_OK;
 }
 

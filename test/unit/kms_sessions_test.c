@@ -256,8 +256,11 @@ check_find(void)
 	check(says(set, "near:7", " near:7 -"), "to which its URIs go");
 	check(says(set, "far://A.example:8200/keys/x", "a far://a.example:8200/keys/x a.example:8200"), "others by their address, in canonical form");
 	check_status(find(set, "far:///keys/x?instance=a", &target, detail), PGE_OK, "an instance can be named");
-	check_status(pge_kms_target_uri(&target, uri), PGE_OK, "its URI");
+	check_status(pge_kms_target_uri(&target, "", uri, detail), PGE_OK, "its URI");
 	check(strcmp(uri, "far://a.example:8200/keys/x?instance=a") == 0, "has the server, and keeps the instance: %s", uri);
+	check_status(pge_kms_target_uri(&target, "far://a.example:8200/keys/xyz", uri, detail), PGE_OK, "one that the service knows by another name");
+	check(strcmp(uri, "far://a.example:8200/keys/xyz?instance=a") == 0, "keeps the instance as well: %s", uri);
+	check_status(pge_kms_target_uri(&target, "near:7", uri, detail), PGE_UNAVAILABLE, "another service's name");
 	check(says(set, "far:///keys/x?instance=a", "a far://a.example:8200/keys/x a.example:8200"), "which the call does not see");
 	check_status(find(set, "far://a.example/secret/x", &target, detail), PGE_INVALID, "a key that is not allowed");
 	check(strstr(detail, "secret/x") != NULL && strstr(detail, "[far a]") != NULL, "is told with what to add: %s", detail);

@@ -108,6 +108,8 @@ parse_remote(PgeBytes uri, KeyUri *key, char *detail)
 	(void) detail;
 	memset(key, 0, sizeof(*key));
 	memcpy(key->path, uri.data, uri.len);
+	if (uri.len > 7 && uri.data[7] == '@')
+		memcpy(key->instance, "r", 2);
 	return uri.len > 0 && uri.data[0] == 'r' ? PGE_OK : PGE_KEK_NOT_FOUND;
 }
 
@@ -119,12 +121,19 @@ format_uri(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1])
 	return PGE_OK;
 }
 
+/* What names its instance grows too long. */
+static PgeStatus
+format_remote(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1])
+{
+	return key->instance[0] != '\0' ? PGE_TOO_LARGE : format_uri(key, server, uri);
+}
+
 static const char *const no_settings[] = {NULL};
 static const KmsProvider fake = {
 	.name = "fake", .settings = no_settings, .parse_uri = parse_uri, .format_uri = format_uri, .open = fake_open, .reload = fake_reload, .perform = fake_perform, .close = fake_close
 };
 static const KmsProvider remote = {
-	.name = "remote", .settings = no_settings, .parse_uri = parse_remote, .format_uri = format_uri, .open = fake_open, .perform = fake_perform, .close = fake_close
+	.name = "remote", .settings = no_settings, .parse_uri = parse_remote, .format_uri = format_remote, .open = fake_open, .perform = fake_perform, .close = fake_close
 };
 static const KmsProvider *const fakes[] = {&fake, &remote, NULL};
 
@@ -306,6 +315,18 @@ check_two_services(void)
 	};
 	perform(HONEST, &request);
 	check(answer.status == PGE_OK && strcmp(said, "fW fU rW rU") == 0, "WRAP_NEW under a KEK of each");
+	request = (PgeFrame)
+	{
+		.type = PGE_FRAME_DESCRIBE_KEK, .nuris = 1, .uri =
+		{
+			text_bytes("remote:1")
+		}
+	};
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && strcmp(answer.uri, "remote:1") == 0, "a KEK that is described has a name to be stored");
+	request.uri[0] = text_bytes("remote:@");
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_INVALID), "or an error, if that is too long: %s", answer.detail);
 }
 
 static void
