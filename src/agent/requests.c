@@ -41,6 +41,8 @@ static PgeStatus call_service(RequestRun *run, KmsOperation operation,
 							  PgeBytes uri, PgeBytes wrapped,
 							  const PgeSecret *dek);
 static PgeStatus check_result(RequestRun *run, KmsOperation operation);
+static PgeStatus check_admission(const RequestRun *run, KmsOperation operation,
+								 const KmsInstance *instance, char *detail);
 static PgeStatus name_key(RequestRun *run, const KmsTarget *target);
 static bool is_fit_name(const char *name);
 static PgeStatus fail(RequestRun *run, PgeStatus status, const char *detail);
@@ -305,9 +307,8 @@ call_service(RequestRun *run, KmsOperation operation, PgeBytes uri,
 	if (is_late(run))
 		return fail(run, PGE_UNAVAILABLE, "The request's time was over before the key service could be called.");
 	status = pge_kms_sessions_find(run->sessions, uri, &target, detail);
-	if (status == PGE_OK && (operation == KMS_WRAP || operation == KMS_UNWRAP))
-		status = pge_kms_instance_admits(target.instance, run->request->database,
-										 pge_bytes(run->keyring, PGE_UUID_LEN), detail);
+	if (status == PGE_OK)
+		status = check_admission(run, operation, target.instance, detail);
 	if (status != PGE_OK)
 		return fail(run, status, detail);
 	pge_kms_target_perform(&target, &call, &run->result);
@@ -341,6 +342,25 @@ check_result(RequestRun *run, KmsOperation operation)
 	if (operation == KMS_DESCRIBE && result->uri[0] != '\0' && !is_fit_name(result->uri))
 		return fail(run, PGE_UNAVAILABLE, "The key service's name of the key is no URI.");
 	return PGE_OK;
+}
+
+/* Who describes a KEK gets nothing of it, and changes nothing. */
+static PgeStatus
+check_admission(const RequestRun *run, KmsOperation operation, const KmsInstance *instance, char *detail)
+{
+	switch (operation)
+	{
+		case KMS_WRAP:
+		case KMS_UNWRAP:
+			return pge_kms_instance_admits(instance, run->request->database,
+										   pge_bytes(run->keyring, PGE_UUID_LEN), detail);
+		case KMS_CREATE:
+		case KMS_ROTATE:
+			return pge_kms_instance_admits_database(instance, run->request->database, detail);
+		case KMS_DESCRIBE:
+			return PGE_OK;
+	}
+	return PGE_INVALID;
 }
 
 /* What SQL stores. */

@@ -165,7 +165,7 @@ encode_request(PgeClientPipe *pipe, PgeFrame *request, ClientRequest *pending)
 	PgeBuffer	out = {room, 0, sizeof(room)};
 	PgeStatus	status;
 
-	if (request->binding.len > 0)
+	if (request->type != PGE_FRAME_STATUS)
 		request->database = database_name();
 	status = pge_random_bytes(&request->ticket, sizeof(request->ticket));
 	if (status == PGE_OK)

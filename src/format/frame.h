@@ -43,10 +43,10 @@
  *															-> wrapped[0], kek_version[0]
  *				(the agent unwraps under old, verifies the check value, wraps
  *				under new, unwraps again and compares)
- *	CREATE_KEK	uri[0], or no uri: a new KEK in the local keyring
+ *	CREATE_KEK	uri[0], or no uri: a new KEK in the local keyring; database
  *															-> uri[0], kek_version[0], detail (what an administrator must know)
- *	ROTATE_KEK	uri[0]										-> kek_version[0]
- *	DESCRIBE_KEK uri[0]										-> uri[0] (canonical), kek_version[0] (current), detail
+ *	ROTATE_KEK	uri[0], database							-> kek_version[0]
+ *	DESCRIBE_KEK uri[0], database							-> uri[0] (canonical), kek_version[0] (current), detail
  *	STATUS		-											-> name[n], value[n]
  *
  * database is the name of the client's; without it only what is for any is allowed.

@@ -350,6 +350,18 @@ check_admission(void)
 	request.type = PGE_FRAME_DESCRIBE_KEK;
 	perform(HONEST, &request);
 	check(answer.status == PGE_OK, "who asks what a KEK is gets no key");
+	request.type = PGE_FRAME_ROTATE_KEK;
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && calls == 0, "who is not admitted rotates none");
+	request.type = PGE_FRAME_CREATE_KEK;
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && calls == 0, "takes up none");
+	request.nuris = 0;
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && calls == 0, "and leaves no orphan");
+	request.database = text_bytes("ap");
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && calls == 1, "who is makes one");
 }
 
 static void

@@ -11,7 +11,8 @@
  *
  * Settings of every section:
  *	allow_keys = pattern, ...		keys that SQL may name (key_uri.h); none: none
- *	allow_databases = name, ...		default any; a fence against mistakes, no wall
+ *	allow_databases = name, ...		whose sessions wrap, unwrap, make and rotate; default any;
+ *									a fence against mistakes, no wall
  *	allow_keyrings = uuid, ...		whose DEKs it wraps and unwraps; default any
  * and those that its provider lists (kms.h).  "[local]" has no name and takes
  * allow_databases and allow_keyrings only.
@@ -105,7 +106,11 @@ extern PgeStatus pge_kms_config_find(const KmsConfig *config, const KeyUri *key,
 									 const struct KmsProvider *provider,
 									 const KmsInstance **instance, char *detail);
 
-/* allow_databases, allow_keyrings; PGE_DENIED with *detail. */
+/* allow_databases, for who makes or rotates a KEK; PGE_DENIED with *detail. */
+extern PgeStatus pge_kms_instance_admits_database(const KmsInstance *instance, PgeBytes database,
+												  char *detail);
+
+/* The same, and allow_keyrings, for who wraps or unwraps a DEK. */
 extern PgeStatus pge_kms_instance_admits(const KmsInstance *instance, PgeBytes database,
 										 PgeBytes keyring, char *detail);
 

@@ -19,6 +19,7 @@ static bool allows_key(const KmsInstance *instance, const char *path);
 static void say_not_configured(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
 static void say_not_allowed(const KmsInstance *instance, int addressed, const char *path, char *detail);
 static void say_several(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
+static PgeStatus say_not_for(const KmsInstance *instance, const char *what, const char *list, char *detail);
 static void free_texts(char **texts, int count);
 static bool same_settings(const KmsInstance *a, const KmsInstance *b);
 
@@ -210,28 +211,39 @@ say_not_configured(const KmsConfig *config, const KeyUri *key, const KmsProvider
  * nobody who has taken a backend over.
  */
 PgeStatus
-pge_kms_instance_admits(const KmsInstance *instance, PgeBytes database, PgeBytes keyring, char *detail)
+pge_kms_instance_admits_database(const KmsInstance *instance, PgeBytes database, char *detail)
 {
-	char		heading[KMS_INSTANCE_HEADING_LEN];
-	bool		database_good = instance->ndatabases == 0;
-	bool		keyring_good = instance->nkeyrings == 0;
-
 	for (int i = 0; i < instance->ndatabases; i++)
 	{
 		size_t		len = strlen(instance->databases[i]);
 
 		if (len == database.len && memcmp(instance->databases[i], database.data, len) == 0)
-			database_good = true;
+			return PGE_OK;
 	}
+	return instance->ndatabases == 0 ? PGE_OK : say_not_for(instance, "database", "allow_databases", detail);
+}
+
+PgeStatus
+pge_kms_instance_admits(const KmsInstance *instance, PgeBytes database, PgeBytes keyring, char *detail)
+{
+	PgeStatus	status = pge_kms_instance_admits_database(instance, database, detail);
+
+	if (status != PGE_OK || instance->nkeyrings == 0)
+		return status;
 	for (int i = 0; i < instance->nkeyrings; i++)
 	{
 		if (keyring.len == PGE_UUID_LEN && memcmp(instance->keyrings[i], keyring.data, PGE_UUID_LEN) == 0)
-			keyring_good = true;
+			return PGE_OK;
 	}
-	if (database_good && keyring_good)
-		return PGE_OK;
+	return say_not_for(instance, "database's keyring (envelope.keyring)", "allow_keyrings", detail);
+}
+
+static PgeStatus
+say_not_for(const KmsInstance *instance, const char *what, const char *list, char *detail)
+{
+	char		heading[KMS_INSTANCE_HEADING_LEN];
+
 	pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file has this %s not in its %s.",
-				   pge_kms_instance_heading(instance, heading), database_good ? "database's keyring (envelope.keyring)" : "database",
-				   database_good ? "allow_keyrings" : "allow_databases");
+				   pge_kms_instance_heading(instance, heading), what, list);
 	return PGE_DENIED;
 }
