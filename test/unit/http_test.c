@@ -16,6 +16,7 @@
  */
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <netdb.h>
@@ -92,6 +93,7 @@ static struct
 }			ports[32];
 static int	nports;
 static char ca_file[96];
+static char session_keys[96];
 static Run runs[RUNS_MAX];
 static char padding[20000];		/* the value of a long header */
 
@@ -118,8 +120,7 @@ start_server(void)
 	char		line[128];
 	FILE	   *said;
 
-	(void) snprintf(directory, sizeof(directory), "/tmp/pge_http.XXXXXX");
-	if (mkdtemp(directory) == NULL || pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
+	if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
 		return false;
 	(void) snprintf(ca_file, sizeof(ca_file), "%s/ca.pem", directory);
 	server = fork();
@@ -141,6 +142,18 @@ start_server(void)
 	if (said != NULL)
 		fclose(said);
 	return nports > 0;
+}
+
+/* As somebody's environment may do, before libcurl is started. */
+static void
+ask_for_session_keys(void)
+{
+	(void) snprintf(directory, sizeof(directory), "/tmp/pge_http.XXXXXX");
+	if (mkdtemp(directory) == NULL)
+		abort();
+	(void) snprintf(session_keys, sizeof(session_keys), "%s/session-keys", directory);
+	if (setenv("SSLKEYLOGFILE", session_keys, 1) != 0)
+		abort();
 }
 
 static int
@@ -1177,6 +1190,7 @@ main(void)
 	methods_are_sent();
 	urls_are_judged();
 	addresses_are_judged();
+	ask_for_session_keys();
 	connections_are_kept();
 	connections_are_few();
 	changes_are_sent_once();
@@ -1190,3 +1204,4 @@ main(void)
 	stop_server();
 	return check_done();
 }
+	check(access(session_keys, F_OK) != 0 && errno == ENOENT, "no session's keys are written to $SSLKEYLOGFILE");

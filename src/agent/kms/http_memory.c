@@ -32,13 +32,18 @@ pge_http_init(void)
 	return pthread_once(&once, start_libcurl) == 0 ? started : PGE_OUT_OF_MEMORY;
 }
 
-/* A callback of ours is called with OpenSSL's own types (http_transfer.c). */
+/*
+ * A callback of ours is called with OpenSSL's own types (http_transfer.c).  The
+ * environment shall not have libcurl write down the keys of our sessions.
+ */
 static void
 start_libcurl(void)
 {
 	const curl_version_info_data *info;
 
 	started = PGE_CRYPTO_FAILED;
+	if (unsetenv("SSLKEYLOGFILE") != 0)
+		return;
 	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_and_free, resize,
 							 duplicate, calloc) != CURLE_OK)
 		return;
