@@ -10,14 +10,14 @@ prints "NAME PORT" per listener and then "ready"; ends when its standard input
 does.  What it saw is in DIRECTORY/log, a line each, written before any answer:
 
     LISTENER accept                     a TCP connection
-    LISTENER handshake [CLIENT NAME]    TLS is up
+    LISTENER handshake [PROTOCOL] [CLIENT NAME]     TLS is up; PROTOCOL by ALPN
     LISTENER request METHOD PATH LENGTH-OF-BODY
 
 Listeners: plain; tls (127.0.0.1, localhost), tls-expired, tls-other-host,
 tls-self-signed, tls-old (TLS 1.1 at most), tls-client (wants a certificate of
-ours), tls-cut (hangs up on the greeting), tls-silent, tls-garbage; full (no
+ours), tls-h2 (would agree on HTTP/2), tls-cut (hangs up on the greeting), tls-silent, tls-garbage; full (no
 connection is accepted any more), refused (nobody listens).
-On plain, tls and tls-client the path says what happens: see the handlers below.
+On plain, tls, tls-client and tls-h2 the path says what happens: see the handlers below.
 """
 
 import os
@@ -90,8 +90,10 @@ class Certificates:
         self.openssl("x509", "-req", "-CA", self.path("ca.pem"), "-CAkey", self.path("ca.key"), "-CAcreateserial",
                      "-copy_extensions", "copy", "-days", str(days), "-out", self.path(name + ".pem"), stdin=request)
 
-    def context(self, name, client=False, old=False):
+    def context(self, name, client=False, old=False, protocols=()):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if protocols:
+            context.set_alpn_protocols(protocols)
         context.load_cert_chain(self.path(name + ".pem"), self.path(name + ".key"))
         if client:
             context.verify_mode = ssl.CERT_REQUIRED
@@ -390,7 +392,8 @@ class Server:
             if context is not None:
                 sock = context.wrap_socket(sock, server_side=True)
                 peer = sock.getpeercert() or {}
-                self.log.write(name, "handshake", *[v for rdn in peer.get("subject", ()) for k, v in rdn])
+                protocol = [sock.selected_alpn_protocol()] if sock.selected_alpn_protocol() else []
+                self.log.write(name, "handshake", *protocol, *[v for rdn in peer.get("subject", ()) for k, v in rdn])
             Connection(self, name, sock).serve()
         except (Gone, OSError, ValueError):
             pass
@@ -424,6 +427,7 @@ def main():
     server.listen("tls-self-signed", certificates.context("self-signed"))
     server.listen("tls-old", certificates.context("good", old=True))
     server.listen("tls-client", certificates.context("good", client=True))
+    server.listen("tls-h2", certificates.context("good", protocols=["h2", "http/1.1"]))
     server.listen("tls-cut", talk=hang_up)
     server.listen("tls-silent", talk=stay_silent)
     server.listen("tls-garbage", talk=talk_garbage)

@@ -196,8 +196,7 @@ new_multi(int connections)
 	if (multi == NULL)
 		return NULL;
 	if (curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) connections) == CURLM_OK &&
-		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) connections) == CURLM_OK &&
-		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_MULTIPLEX) == CURLM_OK)
+		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) connections) == CURLM_OK)
 		return multi;
 	(void) curl_multi_cleanup(multi);
 	return NULL;
@@ -275,9 +274,17 @@ take_waiting(HttpPool *pool)
 	}
 }
 
+/* On a kept connection it is said at once, to whoever has given it up as well. */
 static void
 activate(HttpPool *pool, HttpCall *call)
 {
+	CURLcode	result;
+
+	if (is_over(call, now_ms(), &result))
+	{
+		finish(pool, call, result);
+		return;
+	}
 	call->next = pool->active;
 	pool->active = call;
 	pool->nactive++;

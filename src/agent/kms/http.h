@@ -3,14 +3,15 @@
  * many at once for a pool.
  *
  * A pool is a thread with a libcurl multi handle of its own and one identity
- * (CA, client certificate): its connections are kept alive, shared by its callers
- * (HTTP/2 where offered), and never shared with another pool.  TLS 1.2 or
+ * (CA, client certificate): its connections are kept alive, used by its callers
+ * in turn, and never shared with another pool.  TLS 1.2 or
  * later, always verified; no redirects, no proxies, no netrc, no cookies, no
  * compression.  Plain http only to literals of 127.0.0.0/8 and to [::1], looked
  * at in the URL and in the address connected to.
  *
  * What libcurl holds of headers and bodies is wiped when it frees it, because
- * its memory comes from us (pge_http_init).
+ * its memory comes from us (pge_http_init).  libnghttp2's does not, and what it
+ * frees is left as it was: so HTTP/1.1 is spoken, and never HTTP/2.
  *
  * SPDX-License-Identifier: PostgreSQL
  */

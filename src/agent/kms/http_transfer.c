@@ -228,8 +228,7 @@ set_connection(HttpTransfer *transfer)
 	SET(CURLOPT_PROTOCOLS_STR, protocols);
 	SET(CURLOPT_REDIR_PROTOCOLS_STR, "https");
 	SET(CURLOPT_PATH_AS_IS, 1L);
-	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
-	SET(CURLOPT_PIPEWAIT, 0L);	/* else one that gets no answer holds up all */
+	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);	/* see http.h */
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_FRESH_CONNECT, transfer->request->once ? 1L : 0L);
 	SET(CURLOPT_NOSIGNAL, 1L);
