@@ -554,6 +554,36 @@ test_login_fails(void)
 	check(login.obtained == 1, "is not repeated for each call");
 	set_status(&login.obtain_status, PGE_OK);
 	set_flag(&login.lock, &login.file_changed, true);
+/* One call that is always refused, among others that are not. */
+static void
+test_one_refused_among_many(void)
+{
+	static const Step refused[] = {{.status = 401}, {.status = -1}};
+	HttpPolicy	policy = quick;
+	HttpService *service;
+	int			told = 0;
+	int			served = 0;
+
+	reset_login();
+	policy.refusal_base_ms = policy.refusal_cap_ms = 3600000;
+	service = start(&policy, &file_login, ok);
+	for (int i = 0; i < 100; i++)
+	{
+		pool.steps = refused;
+		told += call(service) == PGE_UNAUTHENTICATED;
+		pool.steps = ok;
+		served += call(service) == PGE_OK;
+	}
+	check(told == 100 && served == 100, "the one is refused, the others are served (%d, %d)", told, served);
+	check(login.obtained == 2, "by one refresh, and not by 100 (%d logins)", login.obtained);
+	check(strstr(detail, CANARY) == NULL, "(%s)", detail);
+	snprintf(pool.good_token, sizeof(pool.good_token), CANARY "-3");
+	set_flag(&login.lock, &login.file_changed, true);
+	wait_until(call(service) == PGE_OK);
+	check_status(call(service), PGE_OK, "a file that changes counts at once");
+	pge_http_service_stop(service);
+}
+
 	wait_until(call(service) == PGE_OK);
 	obtained = seen(&login.lock, &login.obtained);
 	check(obtained == 2, "but when its file changes (%d)", obtained);
@@ -805,3 +835,4 @@ main(void)
 	test_wiped();
 	return check_done();
 }
+	test_one_refused_among_many();

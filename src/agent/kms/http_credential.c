@@ -36,6 +36,7 @@ typedef struct HeldCredential
 	uint64_t	asked_ms;		/* boot time */
 	uint64_t	renew_ms;		/* boot time; 0: never */
 	uint64_t	expires_ms;		/* boot time; 0: never */
+	bool		proven;			/* a call was not refused with it */
 }			HeldCredential;
 
 struct HttpCredentials
@@ -60,6 +61,10 @@ struct HttpCredentials
 	uint64_t	next_ms;		/* monotonic */
 	bool		at_work;
 
+	/* replaced after a refusal: how often, shortly after another, and when next */
+	int			replaced_in_row;
+	uint64_t	replace_ms;		/* monotonic */
+
 	/* refusals: each who reports one draws a number and waits for its answer */
 	uint64_t	asked;
 	uint64_t	asked_generation;	/* of the last one's credential */
@@ -78,8 +83,10 @@ static PgeStatus ask_provider(HttpCredentials *c, const HeldCredential * old, He
 static void install(HttpCredentials *c, HeldCredential * new);
 static void note_failure(HttpCredentials *c, PgeStatus status, const char *detail);
 static void answer_refusals(HttpCredentials *c);
+static bool serves_others(const HttpCredentials *c);
 static PgeStatus verify(HttpCredentials *c, char *detail);
 static void replace_refused(HttpCredentials *c);
+static void note_replacement(HttpCredentials *c);
 static void drop(HeldCredential * *held);
 static bool is_passing(PgeStatus status);
 static bool is_valid(const HeldCredential * held);
@@ -232,7 +239,10 @@ pge_http_credentials_proven(HttpCredentials *c, uint64_t generation)
 {
 	pthread_mutex_lock(&c->lock);
 	if (c->current != NULL && c->current->generation == generation)
+	{
 		c->refusals_in_row = 0;
+		c->current->proven = true;
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -447,6 +457,8 @@ answer_refusals(HttpCredentials *c)
 		status = verify(c, detail);
 		if (status == PGE_OK)
 			status = PGE_DENIED;
+		else if (status == PGE_UNAUTHENTICATED && serves_others(c))
+			pge_kms_detail(detail, "Other calls are not refused with the same credential, which was replaced a short while ago.");
 		else if (status == PGE_UNAUTHENTICATED)
 		{
 			replace_refused(c);
@@ -458,6 +470,17 @@ answer_refusals(HttpCredentials *c)
 	c->answer = status;
 	memcpy(c->answer_detail, detail, sizeof(detail));
 	pthread_cond_broadcast(&c->news);
+}
+
+/*
+ * One call that is always refused, among others that are not, would have a
+ * credential replaced each time.  A verify() has looked at this one.
+ */
+static bool
+serves_others(const HttpCredentials *c)
+{
+	return c->config.source->verify == NULL && c->current != NULL && c->current->proven &&
+		clock_ms(CLOCK_MONOTONIC) < c->replace_ms;
 }
 
 static PgeStatus
@@ -497,7 +520,22 @@ replace_refused(HttpCredentials *c)
 		c->next_ms = clock_ms(CLOCK_MONOTONIC) + (uint64_t) refusal_ms(policy, c->refusals_in_row - 1);
 	}
 	else
+	{
+		note_replacement(c);
 		refresh(c, false);
+	}
+}
+
+/* A while that has been quiet for long enough starts the count again. */
+static void
+note_replacement(HttpCredentials *c)
+{
+	const HttpPolicy *policy = c->config.policy;
+	uint64_t	now_ms = clock_ms(CLOCK_MONOTONIC);
+
+	if (now_ms > c->replace_ms + (uint64_t) policy->refusal_cap_ms)
+		c->replaced_in_row = 0;
+	c->replace_ms = now_ms + (uint64_t) refusal_ms(policy, ++c->replaced_in_row);
 }
 
 static void

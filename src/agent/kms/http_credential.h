@@ -113,7 +113,9 @@ extern void pge_http_credentials_release(HttpCredentials *credentials, HttpLease
  * A call was refused with the credential of this generation, and *detail says
  * how.  Waits for what comes of that: PGE_OK, there is another, borrow that;
  * PGE_DENIED, verify() found it good; else why there is no other, which is
- * appended to *detail.
+ * appended to *detail.  Without a verify(), one that other calls are not refused
+ * with is replaced seldom: a call that is refused with any would cost a login
+ * each time.
  */
 extern PgeStatus pge_http_credentials_refused(HttpCredentials *credentials, const HttpLimits *limits,
 											  uint64_t generation, char detail[KMS_DETAIL_LEN]);
