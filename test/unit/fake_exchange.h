@@ -4,7 +4,7 @@
  *
  * A program includes this once.  The pool is the fake: what it answers is a
  * script whose last step goes on for ever; with "good_token" it refuses all other
- * tokens first; while "gate" is closed exchanges wait inside.
+ * tokens first; while "gate" is closed exchanges wait inside, until they are late.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -36,6 +36,7 @@ struct HttpPool
 	int			exchanges;
 	int			inside;			/* of them, now */
 	bool		gate_closed;
+	bool		busy;			/* behind the gate they wait for a connection */
 	bool		last_once;
 	char		last_token[64];
 	char		good_token[64];
@@ -90,13 +91,22 @@ was_cancelled(const atomic_bool *cancelled)
 	return cancelled != NULL && atomic_load(cancelled);
 }
 
+static inline bool
+is_late(const HttpRequest *request)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000 >= request->deadline_ms;
+}
+
 /* Caller holds the lock. */
 static inline bool
 pass_gate(HttpPool *pool, const HttpRequest *request)
 {
 	pool->inside++;
 	pthread_cond_broadcast(&pool->changed);
-	while (pool->gate_closed && !was_cancelled(request->cancelled))
+	while (pool->gate_closed && !was_cancelled(request->cancelled) && !is_late(request))
 	{
 		pthread_mutex_unlock(&pool->lock);
 		pause_ms(1);
@@ -125,6 +135,7 @@ pge_http_exchange(HttpPool *pool, const HttpRequest *request, HttpAnswer *answer
 	snprintf(pool->last_token, sizeof(pool->last_token), "%s",
 			 request->nheaders > 0 ? request->headers[0].value : "");
 	pool->last_once = request->once;
+	answer->begun = !(pool->gate_closed && pool->busy);
 	passed = pass_gate(pool, request);
 	pthread_mutex_unlock(&pool->lock);
 	answer->sent = !step->not_sent;

@@ -284,6 +284,61 @@ test_budget(void)
 	pge_http_service_stop(service);
 }
 
+/* What was granted and not made, because there was no time for it, is not gone. */
+static void
+test_budget_of_waits(void)
+{
+	static const Step in_an_hour[] = {{.status = 503, .retry_after_ms = 3600000}, {.status = -1}};
+	static const Step away[] = {{.status = 429}, {.status = 200}, {.status = -1}};
+	HttpPolicy	policy = quick;
+	HttpService *service;
+
+	policy.breaker_failures = 1000;
+	service = start(&policy, NULL, in_an_hour);
+	for (int i = 0; i < 100; i++)
+		if (call_with(service, true, PATIENCE_MS, NULL, detail) != PGE_UNAVAILABLE)
+			abort();
+	check(pool.exchanges == 100, "(100 calls that do not wait for an hour)");
+	pool.steps = away;
+	pool.exchanges = 0;
+	check_status(call(service), PGE_OK, "leave the retries to those who can use them");
+	pge_http_service_stop(service);
+}
+
+/* Who did not wait long enough, or only for a free connection, shows nothing. */
+static void
+test_short_deadlines(void)
+{
+	HttpPolicy	policy = quick;
+	HttpService *service;
+
+	policy.tries = 1;
+	policy.verdict_ms = (int) HOUR_MS / 2;
+	service = start(&policy, NULL, ok);
+	set_flag(&pool.lock, &pool.gate_closed, true);
+	begin_calls(service, 20, 100);
+	check(end_calls(20, PGE_UNAVAILABLE) == 20 && pool.exchanges == 20, "20 callers in a hurry");
+	set_flag(&pool.lock, &pool.gate_closed, false);
+	check_status(call_with(service, true, HOUR_MS, NULL, detail), PGE_OK, "do not close the service to others");
+	pge_http_service_stop(service);
+
+	policy.verdict_ms = 1;
+	service = start(&policy, NULL, ok);
+	set_flag(&pool.lock, &pool.busy, true);
+	set_flag(&pool.lock, &pool.gate_closed, true);
+	begin_calls(service, 20, 1000);
+	check(end_calls(20, PGE_UNAVAILABLE) == 20, "20 that get no connection");
+	set_flag(&pool.lock, &pool.gate_closed, false);
+	check_status(call(service), PGE_OK, "nor do they");
+	set_flag(&pool.lock, &pool.busy, false);
+	set_flag(&pool.lock, &pool.gate_closed, true);
+	begin_calls(service, 5, 1000);
+	check(end_calls(5, PGE_UNAVAILABLE) == 5, "5 that waited long enough for an answer");
+	set_flag(&pool.lock, &pool.gate_closed, false);
+	check_status(call(service), PGE_UNAVAILABLE, "do");
+	pge_http_service_stop(service);
+}
+
 static void
 test_breaker(void)
 {
@@ -468,6 +523,36 @@ test_refused_for_good(void)
 	pge_http_service_stop(service);
 }
 
+/* One call that is always refused, among others that are not. */
+static void
+test_one_refused_among_many(void)
+{
+	static const Step refused[] = {{.status = 401}, {.status = -1}};
+	HttpPolicy	policy = quick;
+	HttpService *service;
+	int			told = 0;
+	int			served = 0;
+
+	reset_login();
+	policy.refusal_base_ms = policy.refusal_cap_ms = 3600000;
+	service = start(&policy, &file_login, ok);
+	for (int i = 0; i < 100; i++)
+	{
+		pool.steps = refused;
+		told += call(service) == PGE_UNAUTHENTICATED;
+		pool.steps = ok;
+		served += call(service) == PGE_OK;
+	}
+	check(told == 100 && served == 100, "the one is refused, the others are served (%d, %d)", told, served);
+	check(login.obtained == 2, "by one refresh, and not by 100 (%d logins)", login.obtained);
+	check(strstr(detail, CANARY) == NULL, "(%s)", detail);
+	snprintf(pool.good_token, sizeof(pool.good_token), CANARY "-3");
+	set_flag(&login.lock, &login.file_changed, true);
+	wait_until(call(service) == PGE_OK);
+	check_status(call(service), PGE_OK, "a file that changes counts at once");
+	pge_http_service_stop(service);
+}
+
 static void
 test_verify(void)
 {
@@ -554,36 +639,6 @@ test_login_fails(void)
 	check(login.obtained == 1, "is not repeated for each call");
 	set_status(&login.obtain_status, PGE_OK);
 	set_flag(&login.lock, &login.file_changed, true);
-/* One call that is always refused, among others that are not. */
-static void
-test_one_refused_among_many(void)
-{
-	static const Step refused[] = {{.status = 401}, {.status = -1}};
-	HttpPolicy	policy = quick;
-	HttpService *service;
-	int			told = 0;
-	int			served = 0;
-
-	reset_login();
-	policy.refusal_base_ms = policy.refusal_cap_ms = 3600000;
-	service = start(&policy, &file_login, ok);
-	for (int i = 0; i < 100; i++)
-	{
-		pool.steps = refused;
-		told += call(service) == PGE_UNAUTHENTICATED;
-		pool.steps = ok;
-		served += call(service) == PGE_OK;
-	}
-	check(told == 100 && served == 100, "the one is refused, the others are served (%d, %d)", told, served);
-	check(login.obtained == 2, "by one refresh, and not by 100 (%d logins)", login.obtained);
-	check(strstr(detail, CANARY) == NULL, "(%s)", detail);
-	snprintf(pool.good_token, sizeof(pool.good_token), CANARY "-3");
-	set_flag(&login.lock, &login.file_changed, true);
-	wait_until(call(service) == PGE_OK);
-	check_status(call(service), PGE_OK, "a file that changes counts at once");
-	pge_http_service_stop(service);
-}
-
 	wait_until(call(service) == PGE_OK);
 	obtained = seen(&login.lock, &login.obtained);
 	check(obtained == 2, "but when its file changes (%d)", obtained);
@@ -814,6 +869,8 @@ main(void)
 	test_retries();
 	test_retry_after_deadline();
 	test_budget();
+	test_budget_of_waits();
+	test_short_deadlines();
 	test_breaker();
 	test_probes_that_fail();
 	test_denials();
@@ -823,6 +880,7 @@ main(void)
 	test_unknown_timeout();
 	test_one_refresh_for_all();
 	test_refused_for_good();
+	test_one_refused_among_many();
 	test_verify();
 	test_refused_during_verify();
 	test_login_fails();
@@ -835,4 +893,3 @@ main(void)
 	test_wiped();
 	return check_done();
 }
-	test_one_refused_among_many();

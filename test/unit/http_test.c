@@ -409,7 +409,7 @@ judge(Run * run)
 
 	if (!check(run->status == expected->status && answer->sent == expected->sent && !run->indiscreet &&
 			   strstr(run->detail, expected->detail) != NULL && strstr(run->detail, expected->path) == NULL &&
-			   (run->status == PGE_OK ? answer->status == expected->http_status && answer->body != NULL : empty),
+			   (run->status == PGE_OK ? answer->status == expected->http_status && answer->body != NULL : empty) && answer->begun,
 			   "%s %s: %s, \"%s\"", expected->listener, expected->path,
 			   pge_status_name(expected->status), expected->detail))
 		printf("#   %s, HTTP %d, sent %d, %lld ms: %s\n", pge_status_name(run->status), answer->status,
@@ -743,7 +743,7 @@ waiting_has_its_deadline(void)
 	start_run(patient);
 	start_run(hasty);
 	pthread_join(hasty->thread, NULL);
-	check(hasty->status == PGE_UNAVAILABLE && !hasty->answer.sent && hasty->took_ms >= SHORT_MS &&
+	check(hasty->status == PGE_UNAVAILABLE && !hasty->answer.begun && !hasty->answer.sent && hasty->took_ms >= SHORT_MS &&
 		  strstr(hasty->detail, "in time: waiting for a free connection took too long") != NULL,
 		  "who waits for a connection keeps the deadline");
 	check(logged("plain request POST /ok?hasty") == 0, "and has sent nothing");

@@ -72,6 +72,8 @@ typedef struct HttpAnswer
 	int64_t		date;			/* of "Date", seconds since 1970; 0: none or
 								 * wrong */
 	int			retry_after_ms; /* -1: none */
+	bool		begun;			/* the pool has taken it up: a lookup, a
+								 * connection, or more */
 	bool		sent;			/* the request may have reached the service: a
 								 * change must not be repeated blindly */
 } HttpAnswer;
@@ -94,7 +96,7 @@ extern void pge_http_pool_free(HttpPool *pool);
  * seen (within 100 ms).  PGE_OK: answer->status is what the service said,
  * whatever it is.  PGE_INVALID: a URL or a header that may not be, or a file of
  * the identity that cannot be used.  PGE_OUT_OF_MEMORY.  PGE_UNAVAILABLE for all else, a cancelled call too, and
- * the answer holds nothing but "sent".
+ * the answer holds nothing but "begun" and "sent".
  *
  * *detail then says the host and what failed: name lookup, connection, TLS
  * and why, out of time in which phase, too long, cut off.  It never holds a

@@ -18,6 +18,7 @@ const HttpPolicy pge_http_policy = {
 	.refusal_cap_ms = 10000,
 	.breaker_failures = 5,
 	.breaker_open_ms = 5000,
+	.verdict_ms = 1000,
 	.look_ms = 1000,
 };
 

@@ -22,6 +22,8 @@ typedef struct HttpPolicy
 	int			refusal_cap_ms;
 	int			breaker_failures;	/* in a row, then it opens */
 	int			breaker_open_ms;	/* then one probe */
+	int			verdict_ms;		/* a try that had less time, and ran out of
+								 * it, says nothing of the service */
 	int			look_ms;		/* how often files are looked at */
 } HttpPolicy;
 

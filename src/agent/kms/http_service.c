@@ -36,6 +36,7 @@ typedef struct HttpCallState
 	char	   *detail;
 	int			tries;
 	bool		exchanged;		/* this try: the status is of an exchange */
+	bool		hurried;		/* this try: it had too little time */
 	bool		refreshed;		/* one refused credential is replaced, no
 								 * second */
 	uint64_t	generation;		/* of this try's credential */
@@ -46,6 +47,7 @@ static PgeStatus try_with(HttpCallState * state, const HttpCredential *credentia
 static PgeStatus exchange(HttpCallState * state, const HttpCredential *credential);
 static PgeStatus refuse_if_open(HttpCallState * state);
 static PgeStatus say_open(HttpCallState * state, int wait_ms);
+static bool shows_nothing(const HttpCallState * state, PgeStatus status);
 static void note_outcome(HttpCallState * state, PgeStatus status, bool probe);
 static bool may_try_again(HttpCallState * state, PgeStatus status);
 static bool replace_credential(HttpCallState * state, PgeStatus *status);
@@ -198,6 +200,7 @@ exchange(HttpCallState * state, const HttpCredential *credential)
 	request.once = !call->repeatable;
 	request.deadline_ms = state->limits.deadline_ms;
 	request.cancelled = state->limits.cancelled;
+	state->hurried = state->limits.deadline_ms < now_ms() + (uint64_t) state->service->config.policy->verdict_ms;
 	pge_http_answer_wipe(state->answer);
 	status = pge_http_exchange(state->service->config.pool, &request, state->answer, state->detail);
 	state->exchanged = status == PGE_OK || status == PGE_UNAVAILABLE;
@@ -233,17 +236,26 @@ say_open(HttpCallState * state, int wait_ms)
 	return PGE_UNAVAILABLE;
 }
 
-/*
- * Any answer but "unavailable" shows that the service is there.  Who cancels
- * shows nothing, and no more does what never left this process.
- */
+/* By who was in a hurry, cancelled, or never got its turn. */
+static bool
+shows_nothing(const HttpCallState * state, PgeStatus status)
+{
+	if (!state->exchanged)
+		return true;
+	if (status != PGE_UNAVAILABLE || state->answer->status != 0)
+		return false;
+	return is_cancelled(state) || !state->answer->begun ||
+		(state->hurried && now_ms() >= state->limits.deadline_ms);
+}
+
+/* Any answer but "unavailable" shows that the service is there. */
 static void
 note_outcome(HttpCallState * state, PgeStatus status, bool probe)
 {
 	HttpService *service = state->service;
 
 	pthread_mutex_lock(&service->lock);
-	if (!state->exchanged || (status == PGE_UNAVAILABLE && is_cancelled(state)))
+	if (shows_nothing(state, status))
 	{
 		if (probe)
 			pge_http_breaker_abandoned(&service->breaker);
@@ -277,7 +289,7 @@ may_try_again(HttpCallState * state, PgeStatus status)
 
 	return state->exchanged && (status == PGE_UNAVAILABLE || status == PGE_THROTTLED) &&
 		(state->call->repeatable || !state->answer->sent) &&
-		state->tries < policy->tries && !is_cancelled(state) && grant_retry(state->service);
+		state->tries < policy->tries && !is_cancelled(state);
 }
 
 static bool
@@ -291,7 +303,7 @@ grant_retry(HttpService *service)
 	return granted;
 }
 
-/* false: there is no time for another try. */
+/* false: there is no time for another try, or none is granted: that is asked last. */
 static bool
 wait_before_retry(HttpCallState * state)
 {
@@ -304,7 +316,7 @@ wait_before_retry(HttpCallState * state)
 	until_ms = now_ms() + (uint64_t)
 		pge_http_backoff_ms(policy->backoff_base_ms, policy->backoff_cap_ms, state->tries, chance,
 							state->answer->retry_after_ms);
-	if (until_ms >= state->limits.deadline_ms)
+	if (until_ms >= state->limits.deadline_ms || !grant_retry(state->service))
 		return false;
 	for (uint64_t now = now_ms(); now < until_ms; now = now_ms())
 	{

@@ -19,7 +19,8 @@
  *		PGE_DENIED if the credential is good;
  *	else: final.
  * After HttpPolicy.breaker_failures PGE_UNAVAILABLE in a row (nothing else
- * counts: a denial is an answer) calls fail at once, but for one probe each
+ * counts: a denial is an answer, and a caller who gave it less than verdict_ms or
+ * got no connection of the pool says nothing of the service) calls fail at once, but for one probe each
  * breaker_open_ms; the first success closes the breaker.
  *
  * While a refresh fails and the old credential is valid, calls go on with it.

@@ -103,6 +103,7 @@ pge_http_transfer_judge(HttpTransfer *transfer, CURLcode result, char *detail)
 
 	if (!whole)
 		pge_http_answer_wipe(answer);
+	answer->begun = transfer->phase != HTTP_WAITS;
 	answer->sent = transfer->sent;
 	if (whole)
 		return PGE_OK;
