@@ -1114,7 +1114,9 @@ signals_are_blocked(void)
 }
 
 /* A sanitizer's memory is not for reading, and it keeps what was freed. */
-#if defined(__has_feature)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEMORY_IS_WATCHED 1
+#elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define MEMORY_IS_WATCHED 1
 #endif
