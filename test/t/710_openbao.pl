@@ -61,6 +61,17 @@ sub paths { return [ sort map { "$_->{operation} $_->{path}" } @{ $bao->audited 
 # One key of each kind, from its KEK to a value.
 #
 is(create_kek('bao', 'acme'), "vault://$server/transit/keys/acme", 'a key of OpenBao is a KEK');
+for my $spelled (
+	[ "HCVAULT://$server/transit/keys/acme", '' ], [ "https://$server/v1/transit/keys/acme", '' ],
+	[ 'openbao://acme?instance=corp', '?instance=corp' ])
+{
+	my ($uri, $instance) = @$spelled;
+	$admin->query('BEGIN');
+	is($admin->query("SELECT envelope_create_kek('spelled', '$uri')"), "vault://$server/transit/keys/acme$instance", "$uri is stored in its one spelling");
+	is($admin->query(q{SELECT uri FROM envelope.kek WHERE name = 'spelled'}), "vault://$server/transit/keys/acme$instance", 'as the table says');
+	is($admin->query(q{SELECT envelope_create_key('spelled', 'spelled')}), '1', 'and makes keys');
+	$admin->query('ROLLBACK');
+}
 create_kek('plain', 'plain');
 $bao->audited;
 $admin->query("SELECT envelope_create_key('acme', 'bao')");
