@@ -136,6 +136,10 @@ test_changes(void)
 	set_modified(other, 1001);
 	check(rename(other, path) == 0 && pge_secret_file_changed(&file), "another file is a change");
 	check_status(read_back(&file, "third!"), PGE_OK, "read");
+	check(rename(path, other) == 0, "a file that is away for a while");
+	check_status(read_back(&file, ""), PGE_UNAUTHENTICATED, "cannot be read");
+	check(rename(other, path) == 0 && pge_secret_file_changed(&file), "and is news when it is back");
+	check_status(read_back(&file, "third!"), PGE_OK, "read");
 	check(unlink(path) == 0 && !pge_secret_file_changed(&file), "no file is nothing new");
 	check_status(read_back(&file, ""), PGE_UNAUTHENTICATED, "it cannot be read");
 	write_to(path, "fourth", 6);
