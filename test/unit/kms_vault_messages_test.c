@@ -153,7 +153,11 @@ check_meanings(void)
 		{500, PGE_UNAVAILABLE}, {502, PGE_UNAVAILABLE}, {503, PGE_UNAVAILABLE}, {504, PGE_UNAVAILABLE}, {0, PGE_UNAVAILABLE},
 	};
 	static const char *const not_vault[] = {"", "<html>not found</html>", "{}", "[]", "{\"errors\":\"x\"}", "{\"errors\":[\"key not found\"]"};
-	/* a 500 is of the service's own troubles, unless it is of the bytes or of the key */
+
+	/*
+	 * a 500 is of the service's own troubles, unless it is of the bytes or of
+	 * the key
+	 */
 	static const Meaning of_storage[] = {
 		{"{\"errors\":[\"encryption key not found\"]}", PGE_UNAVAILABLE, ""},
 		{"{\"errors\":[\"failed to read: invalid ciphertext\"]}", PGE_UNAVAILABLE, ""},

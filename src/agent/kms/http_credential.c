@@ -61,7 +61,10 @@ struct HttpCredentials
 	uint64_t	next_ms;		/* monotonic */
 	bool		at_work;
 
-	/* replaced after a refusal: how often, shortly after another, and when next */
+	/*
+	 * replaced after a refusal: how often, shortly after another, and when
+	 * next
+	 */
 	int			replaced_in_row;
 	uint64_t	replace_ms;		/* monotonic */
 

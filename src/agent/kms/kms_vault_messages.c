@@ -23,7 +23,8 @@ typedef struct KnownError
 	const char *text;
 	PgeStatus	status;
 	const char *detail;
-	bool		also_500;		/* else that is said of the service's own storage */
+	bool		also_500;		/* else that is said of the service's own
+								 * storage */
 } KnownError;
 
 /* The first that is found counts. */
