@@ -71,6 +71,7 @@ save("settings_fuzz", {
     "concurrency": setting(b"kms_concurrency", b"256"),
     "concurrency-0": setting(b"kms_concurrency", b"0"),
     "keyring": setting(b"keyring_file", b"/some/where/keyring"),
+    "config": setting(b"kms_config_file", b"/etc/pg_envelope/kms.conf"),
     "command": setting(b"keyring_passphrase_command", b"echo x"),
     "other": setting(b"kms_timeout_ms", b"10000"),
 })

@@ -47,6 +47,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		{
 			require(settings.kms_concurrency >= 1 && settings.kms_concurrency <= JOBS_CONCURRENCY_MAX);
 			require_text(said(&frame, "keyring_file"), settings.keyring_file, sizeof(settings.keyring_file));
+			require_text(said(&frame, "kms_config_file"), settings.kms_config_file, sizeof(settings.kms_config_file));
 			require_text(said(&frame, "keyring_passphrase_command"), settings.passphrase_command,
 						 sizeof(settings.passphrase_command));
 		}
