@@ -45,7 +45,7 @@ is(seen('SigBlk'), '0' x 16, 'no signal is blocked');
 is(hex(substr(seen('SigIgn'), -8)) & 0x7fffffff & ~(1 << 7), 0, 'or ignored (but SIGFPE, by perl)');
 is(seen('session'), 'own', 'it has a session of its own');
 is(seen('settings'), 'keyring_file=' . $node->keyring_file
-	  . ' keyring_passphrase_command=cat secret kms_concurrency=16 kms_timeout_ms=10000',
+	  . ' keyring_passphrase_command=cat secret kms_concurrency=16 kms_config_file= kms_timeout_ms=10000',
 	'it is told the settings');
 is(seen('secret'), '32', 'and the secret');
 forget();
