@@ -21,6 +21,7 @@
 #include <ftw.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -1022,6 +1023,8 @@ count_descriptors(int *sockets, int *inherited)
 	{
 		struct sockaddr_in peer;
 		socklen_t	len = sizeof(peer);
+		unsigned	unheard = 0;
+		socklen_t	unheard_len = sizeof(unheard);
 		char	   *end;
 		int			fd = (int) strtol(entry->d_name, &end, 10);
 
@@ -1033,6 +1036,8 @@ count_descriptors(int *sockets, int *inherited)
 		(*sockets)++;
 		if ((fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0)
 			(*inherited)++;
+		check(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard, &unheard_len) == 0 && unheard > 0,
+			  "a connection that nobody acknowledges to is given up");
 	}
 	if (dir != NULL)
 		closedir(dir);

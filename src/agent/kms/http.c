@@ -87,9 +87,8 @@ pge_http_pool_new(const HttpIdentity *identity, HttpPool **result,
 		return PGE_OUT_OF_MEMORY;
 	pool->waiting_end = &pool->waiting;
 	if (!copy_identity(&pool->identity, identity) ||
-		(pool->multi = new_multi(pool->identity.connections)) == NULL)
-		status = PGE_OUT_OF_MEMORY;
-	else if (pthread_mutex_init(&pool->lock, NULL) != 0)
+		(pool->multi = new_multi(pool->identity.connections)) == NULL ||
+		pthread_mutex_init(&pool->lock, NULL) != 0)
 		status = PGE_OUT_OF_MEMORY;
 	else if (!start_thread(pool))
 	{
@@ -329,6 +328,13 @@ end_overdue(HttpPool *pool)
 		next = call->next;
 		if (!is_over(call, now, &result))
 			continue;
+
+		/*
+		 * With HTTP/2 it would be kept, and everybody's next request put on
+		 * it.
+		 */
+		if (result == CURLE_OPERATION_TIMEDOUT)
+			(void) curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
 		remove_active(pool, call);
 		finish(pool, call, result);
 	}

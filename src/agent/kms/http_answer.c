@@ -235,7 +235,13 @@ copy_printable(char *to, size_t size, const char *value, size_t len)
 	size_t		n = len < size - 1 ? len : size - 1;
 
 	for (size_t i = 0; i < n; i++)
-		to[i] = value[i] >= ' ' && value[i] < 0x7f ? value[i] : '?';
+	{
+		unsigned char c = (unsigned char) value[i];
+
+		to[i] = '?';
+		if (c >= ' ' && c < 0x7f)
+			to[i] = value[i];
+	}
 	to[n] = '\0';
 }
 

@@ -12,6 +12,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,9 @@
 #include "base/secret.h"
 
 #define CONNECT_MS			2000
+#define AFTER_POOL_MS		1000
+#define UNHEARD_MS			5000	/* then a connection that is not
+									 * acknowledged to is dead */
 #define CA_CACHE_SECONDS	60	/* then a renewed CA file counts */
 
 static bool headers_are_clean(const HttpRequest *request);
@@ -294,7 +298,7 @@ set_request(HttpTransfer *transfer)
 	return CURLE_OK;
 }
 
-/* The pool looks at the deadline too; this is for what libcurl plans itself. */
+/* The pool keeps the deadline; libcurl's own is for a pool that does not. */
 static CURLcode
 set_times(HttpTransfer *transfer)
 {
@@ -306,9 +310,9 @@ set_times(HttpTransfer *transfer)
 	now_ms = (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 	if (transfer->request->deadline_ms > now_ms)
 		left = transfer->request->deadline_ms - now_ms;
-	if (left > INT32_MAX)
-		left = INT32_MAX;
-	SET(CURLOPT_TIMEOUT_MS, (long) left);
+	if (left > INT32_MAX / 2)
+		left = INT32_MAX / 2;
+	SET(CURLOPT_TIMEOUT_MS, (long) left + AFTER_POOL_MS);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) (left < CONNECT_MS ? left : CONNECT_MS));
 	return CURLE_OK;
 }
@@ -353,6 +357,7 @@ on_lookup(void *resolver, void *reserved, void *arg)
 static curl_socket_t
 on_connect(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
+	const unsigned unheard_ms = UNHEARD_MS;
 	HttpTransfer *transfer = arg;
 	curl_socket_t fd;
 
@@ -362,6 +367,8 @@ on_connect(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		return CURL_SOCKET_BAD;
 	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	transfer->socket_error = fd == CURL_SOCKET_BAD ? errno : 0;
+	if (fd != CURL_SOCKET_BAD)
+		(void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof(unheard_ms));
 	return fd;
 }
 
