@@ -32,10 +32,11 @@ my $why_not = '';
 # What is skipped here is a failure where nothing may be skipped (test/suites.sh).
 sub why_not { return "no OpenBao: $why_not"; }
 
-# undef: its program cannot be had.  $dir: a directory that is there, with a short path.
+# undef: its program cannot be had.  $dir: a directory that is there, with a short path.  bare => 1:
+# nothing is mounted.
 sub new
 {
-	my ($class, $dir) = @_;
+	my ($class, $dir, %option) = @_;
 	my $program = qx("$tools/openbao.sh" 2>"$dir/openbao.sh.err");
 	if ($? != 0)
 	{
@@ -45,11 +46,12 @@ sub new
 		return;
 	}
 	chomp $program;
-	my $self = bless { dir => "$dir/openbao", owner => $$, root => 'root-' . rand_hex(12), audit_at => 0 }, $class;
+	my $self = bless { program => $program, dir => "$dir/openbao", owner => $$, root => 'root-' . rand_hex(12), audit_at => 0 }, $class;
 	mkdir $_ or croak "$_: $!" for $self->{dir}, "$self->{dir}/tls";
 	$self->{$_} = PostgreSQL::Test::Cluster::get_free_port() for qw(port plain_port);
 	$self->{http} = HTTP::Tiny->new(timeout => $PostgreSQL::Test::Utils::timeout_default, proxy => undef, http_proxy => undef);
 	$self->start($program);
+	return $self if $option{bare};
 	$self->ask(POST => 'sys/mounts/transit', { type => 'transit' });
 	$self->ask(POST => "sys/auth/$_", { type => $_ }) for qw(approle cert jwt kubernetes);
 	return $self;
