@@ -36,7 +36,8 @@ bool		pge_require_key_id = false;
 int			pge_secret_memory = PGE_SECRET_MEMORY_PREFER;
 
 /*
- * Paths and commands travel to the agent, whose frames take lines of UTF-8.
+ * Paths and commands travel to the agent, whose frames take lines of UTF-8
+ * without control characters, those of C1 included.
  */
 static bool
 is_line(const char *text)
@@ -45,7 +46,9 @@ is_line(const char *text)
 
 	for (const char *p = text; *p; p++)
 	{
-		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+		const unsigned char *c = (const unsigned char *) p;
+
+		if (c[0] < 0x20 || c[0] == 0x7f || (c[0] == 0xc2 && c[1] < 0xa0))
 			return false;
 	}
 	return len <= LINE_MAX_LEN && pg_verify_mbstr(PG_UTF8, text, (int) len, true);

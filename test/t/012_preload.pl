@@ -15,7 +15,7 @@ is($node->safe_psql('postgres',
 		FROM pg_settings WHERE name LIKE 'pg\_envelope.%' AND name !~ 'keyring'}),
 	'pg_envelope.allow_materialized_views=off pg_envelope.cache_idle=0s pg_envelope.cache_size=1024 pg_envelope.cache_ttl=300s'
 	  . ' pg_envelope.context_cache=1024 pg_envelope.harden_backends=on pg_envelope.kms_concurrency=16'
-	  . ' pg_envelope.kms_timeout=10000ms pg_envelope.require_key_id=off pg_envelope.secret_memory=prefer',
+	  . ' pg_envelope.kms_config_file= pg_envelope.kms_timeout=10000ms pg_envelope.require_key_id=off pg_envelope.secret_memory=prefer',
 	'the settings and their defaults');
 $node->safe_psql('postgres', 'CREATE ROLE plain LOGIN');
 $node->fails_with('SHOW pg_envelope.keyring_passphrase_command', '42501',
@@ -25,8 +25,8 @@ $node->fails_with("SET pg_envelope.$_ = 1", '42501', "$_ cannot be set by others
   for qw(context_cache require_key_id);
 $node->fails_with("SET pg_envelope.$_ = 1", '55P02', "$_ is of the server") for qw(cache_ttl cache_idle kms_timeout cache_size);
 $node->fails_with('SET pg_envelope.cash_size = 1', '42602', 'a misspelt setting is refused');
-$node->fails_with(q{ALTER SYSTEM SET pg_envelope.keyring_passphrase_command = E'a\x07b'}, '22023',
-	'a command with control characters is refused');
+$node->fails_with("ALTER SYSTEM SET pg_envelope.$_", '22023', "a control character is refused: $_")
+  for q{keyring_passphrase_command = E'a\x07b'}, q{kms_config_file = E'/a\u0085b'};
 $node->fails_with('SELECT * FROM envelope_status()', '42501', 'the status is not for everyone', user => 'plain');
 $node->safe_psql('postgres', 'GRANT pg_monitor TO plain');
 my ($out, $err) = $node->try('SELECT count(*) > 9 FROM envelope_status()', user => 'plain');
