@@ -94,11 +94,12 @@ pge_keeper_take_reload(Agent *agent)
 		pge_kms_sessions_release(agent->sessions);
 		agent->sessions = reload->after;
 		log_problem(agent, "the key services stay as they were");
+		/* backends and the other services go by these already */
+		agent->settings.kms_timeout_ms = reload->settings.kms_timeout_ms;
+		agent->settings.kms_concurrency = reload->settings.kms_concurrency;
+		pge_jobs_set_concurrency(&agent->jobs, agent->settings.kms_concurrency);
 		if (reload->refused == NULL)
-		{
 			agent->settings = reload->settings;
-			pge_jobs_set_concurrency(&agent->jobs, agent->settings.kms_concurrency);
-		}
 		else
 			pge_keeper_log(agent, AGENT_WARNING,
 						   "Key service \"%s\" does not take its new settings (%s) and keeps those that it had.",
