@@ -6,6 +6,8 @@
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
+#include <limits.h>
+
 #include "agent/kms/http_policy.h"
 #include "check.h"
 
@@ -36,7 +38,9 @@ test_backoff(void)
 	}
 	check(outside == 0, "whatever the chance");
 	check(pge_http_backoff_ms(100, 5000, 2, UINT32_MAX / 2, -1) == 100, "half a chance is half of it");
-	check(pge_http_backoff_ms(100, 5000, 1, UINT32_MAX, 7000) == 7000, "not less than the service asks for");
+	check(pge_http_backoff_ms(100, 5000, 1, 0, 7000) == 7000, "not less than the service asks for");
+	check(pge_http_backoff_ms(100, 5000, 1, UINT32_MAX, 7000) == 7100, "but not all callers at once");
+	check(pge_http_backoff_ms(100, 5000, 9, UINT32_MAX, INT_MAX) == INT_MAX, "an absurd wait is no short one");
 	check(pge_http_backoff_ms(100, 5000, 1, UINT32_MAX, 0) == 100, "nor less than our own");
 }
 

@@ -6,6 +6,8 @@
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
+#include <limits.h>
+
 #include "agent/kms/http_policy.h"
 
 #define BUDGET_FULL		100		/* ten retries */
@@ -34,7 +36,9 @@ pge_http_backoff_ms(int base_ms, int cap_ms, int failures, uint32_t chance, int 
 		limit = cap_ms;
 	/* chance is a fraction of 2^32 */
 	wait_ms = (int) (((uint64_t) chance * (uint64_t) (limit + 1)) >> 32);
-	return wait_ms > retry_after_ms ? wait_ms : retry_after_ms;
+	if (retry_after_ms <= 0)
+		return wait_ms;
+	return retry_after_ms < INT_MAX - wait_ms ? retry_after_ms + wait_ms : INT_MAX;
 }
 
 void

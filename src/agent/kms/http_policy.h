@@ -32,7 +32,8 @@ extern const HttpPolicy pge_http_policy;
 /*
  * The wait before the next try after "failures" (1, 2, ...) of them: full
  * jitter, that is anything from 0 to base * 2^(failures - 1), at most the cap;
- * not less than what the service asked for (retry_after_ms; -1: nothing).
+ * on top of what the service asked for (retry_after_ms; -1: nothing), because it
+ * asks all callers for the same.
  */
 extern int	pge_http_backoff_ms(int base_ms, int cap_ms, int failures, uint32_t chance,
 								int retry_after_ms);
