@@ -822,6 +822,31 @@ test_rotated_file(void)
 	pge_http_service_stop(service);
 }
 
+static void
+test_used_up_secret(void)
+{
+	HttpService *service;
+	int			obtained;
+
+	reset_login();
+	atomic_store(&suspended_ms, 0);
+	login.lifetime_ms = 100 * HOUR_MS;
+	login.renewable = true;
+	service = start(&quick, &full_login, ok);
+	check_status(call(service), PGE_OK, "a token for a secret id that was good once");
+	set_status(&login.obtain_status, PGE_UNAUTHENTICATED);
+	set_flag(&login.lock, &login.file_changed, true);
+	obtained = seen(&login.lock, &login.obtained);
+	wait_until(seen(&login.lock, &login.obtained) > obtained + 2);
+	check(seen(&login.lock, &login.renewed) == 0, "whose file is written again, and refused");
+	atomic_fetch_add(&suspended_ms, 70 * HOUR_MS);
+	wait_until(seen(&login.lock, &login.renewed) > 0);
+	wait_until(seen(&login.lock, &login.tokens) == 2);
+	atomic_fetch_add(&suspended_ms, 60 * HOUR_MS);
+	check(call(service) == PGE_OK && strcmp(pool.last_token, CANARY "-2") == 0, "is renewed in time all the same");
+	pge_http_service_stop(service);
+}
+
 /* Renewed all the time while 50 threads use and lose it. */
 static void
 test_storm(void)
@@ -889,6 +914,7 @@ main(void)
 	test_refused_during_renewal();
 	test_failing_refresh();
 	test_rotated_file();
+	test_used_up_secret();
 	test_storm();
 	test_wiped();
 	return check_done();

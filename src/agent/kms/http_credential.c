@@ -82,7 +82,9 @@ static void sleep_until_due(HttpCredentials *c);
 static bool is_due(const HttpCredentials *c);
 static void look_for_change(HttpCredentials *c);
 static void refresh(HttpCredentials *c, bool may_renew);
-static PgeStatus ask_provider(HttpCredentials *c, const HeldCredential * old, HeldCredential * new, char *detail);
+static PgeStatus ask_provider(HttpCredentials *c, const HeldCredential * old, bool may_renew, HeldCredential * new, char *detail);
+static PgeStatus renew(HttpCredentials *c, const HeldCredential * old, HeldCredential * new, char *detail);
+static bool is_time_to_renew(const HeldCredential * held);
 static void install(HttpCredentials *c, HeldCredential * new);
 static void note_failure(HttpCredentials *c, PgeStatus status, const char *detail);
 static void answer_refusals(HttpCredentials *c);
@@ -309,8 +311,13 @@ is_due(const HttpCredentials *c)
 
 	if (clock_ms(CLOCK_MONOTONIC) < c->next_ms)
 		return false;
-	return held == NULL || c->stale ||
-		(held->renew_ms != 0 && clock_ms(CLOCK_BOOTTIME) >= held->renew_ms);
+	return held == NULL || c->stale || is_time_to_renew(held);
+}
+
+static bool
+is_time_to_renew(const HeldCredential * held)
+{
+	return held->renew_ms != 0 && clock_ms(CLOCK_BOOTTIME) >= held->renew_ms;
 }
 
 /* Caller holds the lock, here and in all that follows. */
@@ -354,7 +361,7 @@ static void
 refresh(HttpCredentials *c, bool may_renew)
 {
 	HeldCredential *new = pge_key_calloc(1, sizeof(*new));
-	HeldCredential *old = may_renew ? c->current : NULL;
+	HeldCredential *old = c->current;
 	PgeStatus	status = PGE_OUT_OF_MEMORY;
 	char		detail[KMS_DETAIL_LEN] = "There was no memory for the credential.";
 
@@ -366,7 +373,7 @@ refresh(HttpCredentials *c, bool may_renew)
 		new->users = 1;
 		detail[0] = '\0';
 		pthread_mutex_unlock(&c->lock);
-		status = ask_provider(c, old, new, detail);
+		status = ask_provider(c, old, may_renew, new, detail);
 		pthread_mutex_lock(&c->lock);
 	}
 	drop(&old);
@@ -381,25 +388,46 @@ refresh(HttpCredentials *c, bool may_renew)
 	pthread_cond_broadcast(&c->news);
 }
 
-/* Without the lock. */
+/*
+ * Without the lock.  What stands in a changed file may be refused (a secret id for one
+ * login that is written again): the credential there is, is renewed in time all the same.
+ */
 static PgeStatus
-ask_provider(HttpCredentials *c, const HeldCredential * old, HeldCredential * new, char *detail)
+ask_provider(HttpCredentials *c, const HeldCredential * old, bool may_renew, HeldCredential * new, char *detail)
 {
 	const HttpCredentialSource *source = c->config.source;
+	bool		renewable = old != NULL && is_valid(old) && old->credential.renewable && source->renew != NULL;
+	char		unused[KMS_DETAIL_LEN];
+	HttpLimits	limits;
+	PgeStatus	status;
+
+	if (renewable && may_renew)
+	{
+		status = renew(c, old, new, detail);
+		if (status == PGE_OK || is_passing(status) || atomic_load(&c->stopping))
+			return status;
+	}
+	new->asked_ms = clock_ms(CLOCK_BOOTTIME);
+	limits = own_limits(c);
+	status = source->obtain(c->config.arg, &limits, &new->credential, detail);
+	if (status == PGE_OK || is_passing(status) || !renewable || may_renew || !is_time_to_renew(old) ||
+		atomic_load(&c->stopping))
+		return status;
+	pge_secret_wipe(&new->credential, sizeof(new->credential));
+	return renew(c, old, new, unused) == PGE_OK ? PGE_OK : status;
+}
+
+static PgeStatus
+renew(HttpCredentials *c, const HeldCredential * old, HeldCredential * new, char *detail)
+{
 	HttpLimits	limits = own_limits(c);
 	PgeStatus	status;
 
 	new->asked_ms = clock_ms(CLOCK_BOOTTIME);
-	if (old != NULL && is_valid(old) && old->credential.renewable && source->renew != NULL)
-	{
-		status = source->renew(c->config.arg, &limits, &old->credential, &new->credential, detail);
-		if (status == PGE_OK || is_passing(status) || atomic_load(&c->stopping))
-			return status;
+	status = c->config.source->renew(c->config.arg, &limits, &old->credential, &new->credential, detail);
+	if (status != PGE_OK)
 		pge_secret_wipe(&new->credential, sizeof(new->credential));
-		new->asked_ms = clock_ms(CLOCK_BOOTTIME);
-		limits = own_limits(c);
-	}
-	return source->obtain(c->config.arg, &limits, &new->credential, detail);
+	return status;
 }
 
 /*
