@@ -591,6 +591,7 @@ deadlines_are_kept(void)
 	int			n = LENGTH(cases);
 	HttpPool   *pool = new_pool(n + 1);
 	Run		   *lookup = &runs[n];
+	Run		   *slow = &runs[n + 1];
 	int64_t		latest_ms = 0;
 
 	for (int i = 0; i < n; i++)
@@ -613,6 +614,11 @@ deadlines_are_kept(void)
 		if (i < n)
 			judge(&runs[i]);
 	}
+	prepare(slow, pool, "full", "/ok", ENOUGH_MS);
+	exchange(slow);
+	check(slow->status == PGE_UNAVAILABLE && !slow->answer.sent && slow->took_ms < ENOUGH_MS / 2 &&
+		  strstr(slow->detail, "in time: connecting took too long") != NULL,
+		  "connecting takes no longer than it may, whatever the deadline is");
 	check(lookup->status == PGE_UNAVAILABLE && !lookup->answer.sent &&
 		  strstr(lookup->detail, "in time: the name lookup took too long") != NULL, "a lookup that hangs");
 	printf("# the latest of these deadlines was %lld ms late\n", (long long) latest_ms);

@@ -313,7 +313,7 @@ set_times(HttpTransfer *transfer)
 	if (left > INT32_MAX / 2)
 		left = INT32_MAX / 2;
 	SET(CURLOPT_TIMEOUT_MS, (long) left + AFTER_POOL_MS);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) (left < CONNECT_MS ? left : CONNECT_MS));
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) CONNECT_MS);
 	return CURLE_OK;
 }
 
