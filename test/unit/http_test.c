@@ -440,6 +440,39 @@ try_cases(const Case * cases, int n, int deadline_in)
 
 #define LENGTH(array) ((int) (sizeof(array) / sizeof((array)[0])))
 
+static int
+count_descriptors(int *sockets, int *inherited)
+{
+	DIR		   *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+	int			count = 0;
+
+	*sockets = *inherited = 0;
+	while (dir != NULL && (entry = readdir(dir)) != NULL)
+	{
+		struct sockaddr_in peer;
+		socklen_t	len = sizeof(peer);
+		unsigned	unheard = 0;
+		socklen_t	unheard_len = sizeof(unheard);
+		char	   *end;
+		int			fd = (int) strtol(entry->d_name, &end, 10);
+
+		if (*end != '\0' || entry->d_name[0] == '.' || fd == dirfd(dir))
+			continue;
+		count++;
+		if (getpeername(fd, (struct sockaddr *) &peer, &len) != 0 || peer.sin_family != AF_INET)
+			continue;
+		(*sockets)++;
+		if ((fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0)
+			(*inherited)++;
+		check(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard, &unheard_len) == 0 && unheard > 0,
+			  "a connection that nobody acknowledges to is given up");
+	}
+	if (dir != NULL)
+		closedir(dir);
+	return count;
+}
+
 /* --- claims --------------------------------------------------------------- */
 
 static void
@@ -592,6 +625,8 @@ deadlines_are_kept(void)
 	HttpPool   *pool = new_pool(n + 1);
 	Run		   *lookup = &runs[n];
 	Run		   *slow = &runs[n + 1];
+	int			sockets;
+	int			inherited;
 	int64_t		latest_ms = 0;
 
 	for (int i = 0; i < n; i++)
@@ -621,6 +656,8 @@ deadlines_are_kept(void)
 		  "connecting takes no longer than it may, whatever the deadline is");
 	check(lookup->status == PGE_UNAVAILABLE && !lookup->answer.sent &&
 		  strstr(lookup->detail, "in time: the name lookup took too long") != NULL, "a lookup that hangs");
+	(void) count_descriptors(&sockets, &inherited);
+	check(sockets == 0, "no connection is kept on which an answer did not come in time (%d)", sockets);
 	printf("# the latest of these deadlines was %lld ms late\n", (long long) latest_ms);
 	pge_http_pool_free(pool);
 	check(true, "the pool goes while the lookup still hangs");
@@ -1015,39 +1052,6 @@ no_terminal_is_asked(void)
 	check(waitpid(child, &status, 0) == child && status == 0, "a key with a passphrase is refused at a terminal too");
 	check(read(terminal, printed, sizeof(printed)) <= 0, "which is not asked");
 	close(terminal);
-}
-
-static int
-count_descriptors(int *sockets, int *inherited)
-{
-	DIR		   *dir = opendir("/proc/self/fd");
-	struct dirent *entry;
-	int			count = 0;
-
-	*sockets = *inherited = 0;
-	while (dir != NULL && (entry = readdir(dir)) != NULL)
-	{
-		struct sockaddr_in peer;
-		socklen_t	len = sizeof(peer);
-		unsigned	unheard = 0;
-		socklen_t	unheard_len = sizeof(unheard);
-		char	   *end;
-		int			fd = (int) strtol(entry->d_name, &end, 10);
-
-		if (*end != '\0' || entry->d_name[0] == '.' || fd == dirfd(dir))
-			continue;
-		count++;
-		if (getpeername(fd, (struct sockaddr *) &peer, &len) != 0 || peer.sin_family != AF_INET)
-			continue;
-		(*sockets)++;
-		if ((fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0)
-			(*inherited)++;
-		check(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard, &unheard_len) == 0 && unheard > 0,
-			  "a connection that nobody acknowledges to is given up");
-	}
-	if (dir != NULL)
-		closedir(dir);
-	return count;
 }
 
 /* The agent's other way out: "ls" itself has the fourth. */

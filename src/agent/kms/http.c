@@ -328,13 +328,6 @@ end_overdue(HttpPool *pool)
 		next = call->next;
 		if (!is_over(call, now, &result))
 			continue;
-
-		/*
-		 * With HTTP/2 it would be kept, and everybody's next request put on
-		 * it.
-		 */
-		if (result == CURLE_OPERATION_TIMEDOUT)
-			(void) curl_easy_setopt(call->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
 		remove_active(pool, call);
 		finish(pool, call, result);
 	}

@@ -115,7 +115,7 @@ forget_headers(HttpReader *reader)
 	reader->retry_after[0] = '\0';
 }
 
-/* "HTTP/1.1 200 OK", "HTTP/2 200" */
+/* "HTTP/1.1 200 OK" */
 static void
 read_status(HttpReader *reader, const char *line, size_t len)
 {
