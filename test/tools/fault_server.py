@@ -307,6 +307,15 @@ def held(connection, milliseconds):
     connection.send(good())
 
 
+@handler("two-voices")
+def two_voices(connection, milliseconds, mark):
+    """Answers, and some time later answers what nobody has asked."""
+    connection.send(good())
+    connection.server.end.wait(int(milliseconds) / 1000)
+    connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+    connection.server.log.write(mark)
+
+
 @handler("lost")
 def lost(connection):
     """Takes the request, and hangs up without a word."""

@@ -753,6 +753,31 @@ http2_is_not_spoken(void)
 	pge_http_pool_free(pool);
 }
 
+/* What was sent on a kept connection before the request is no answer to it. */
+static void
+answers_are_asked_for(void)
+{
+	static const char *const listeners[] = {"plain", "tls"};
+
+	for (int i = 0; i < 2; i++)
+	{
+		HttpPool   *pool = new_pool(1);
+		int			before = logged("%s accept", listeners[i]);
+		char		path[64];
+		char		mark[32];
+		Run		   *run;
+
+		(void) snprintf(mark, sizeof(mark), "forged-%s", listeners[i]);
+		(void) snprintf(path, sizeof(path), "/two-voices/20/%s", mark);
+		check(answered(ask(pool, listeners[i], path), 200) && wait_for_log(mark), "(more than was asked for)");
+		run = ask(pool, listeners[i], "/echo");
+		check(answered(run, 200) && run->answer.len == CANARY_LEN && has_canary(run->answer.body, CANARY_LEN) &&
+			  logged("%s accept", listeners[i]) == before + 2,
+			  "%s: an answer that came before the question is not taken for its answer", listeners[i]);
+		pge_http_pool_free(pool);
+	}
+}
+
 static void
 connections_are_few(void)
 {
@@ -1225,6 +1250,7 @@ main(void)
 	addresses_are_judged();
 	connections_are_kept();
 	connections_are_few();
+	answers_are_asked_for();
 	http2_is_not_spoken();
 	changes_are_sent_once();
 	certificates_count();

@@ -47,7 +47,8 @@ struct HttpPool
 	HttpCall   *waiting;		/* oldest first */
 	HttpCall  **waiting_end;
 	bool		stopping;
-	HttpCall   *active;			/* the thread's own */
+	fd_set		sockets;		/* the thread's own, as are these */
+	HttpCall   *active;
 	int			nactive;
 };
 
@@ -138,6 +139,8 @@ pge_http_exchange(HttpPool *pool, const HttpRequest *request, HttpAnswer *answer
 	if (status == PGE_OK)
 	{
 		wait_until_done(pool, &call);
+		if (pge_http_transfer_renew(&call.transfer))
+			wait_until_done(pool, &call);
 		pthread_cond_destroy(&call.wake);
 		status = pge_http_transfer_judge(&call.transfer, call.result, detail);
 	}
@@ -151,6 +154,8 @@ pge_http_exchange(HttpPool *pool, const HttpRequest *request, HttpAnswer *answer
 static void
 wait_until_done(HttpPool *pool, HttpCall *call)
 {
+	call->done = false;
+	call->next = NULL;
 	pthread_mutex_lock(&pool->lock);
 	*pool->waiting_end = call;
 	pool->waiting_end = &call->next;
@@ -284,6 +289,7 @@ activate(HttpPool *pool, HttpCall *call)
 		finish(pool, call, result);
 		return;
 	}
+	call->transfer.sockets = &pool->sockets;
 	call->next = pool->active;
 	pool->active = call;
 	pool->nactive++;

@@ -11,6 +11,7 @@
 #define PGE_AGENT_KMS_HTTP_PRIVATE_H
 
 #include <netinet/in.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 
 #include <curl/curl.h>
@@ -71,7 +72,10 @@ typedef struct HttpTransfer
 	const HttpRequest *request;
 	HttpReader	reader;
 	HttpTarget	target;
+	fd_set	   *sockets;		/* the pool's, some of them closed again */
 	HttpPhase	phase;
+	bool		connected;		/* on a connection of its own making */
+	bool		spoiled;		/* the kept one had something to read */
 	bool		sent;
 	int			socket_error;	/* errno, if there was no socket to be had */
 	char		error[CURL_ERROR_SIZE];
@@ -98,6 +102,12 @@ extern PgeStatus pge_http_transfer_open(HttpTransfer *transfer, const HttpIdenti
 										const HttpRequest *request, HttpAnswer *answer,
 										char *detail);
 extern PgeStatus pge_http_transfer_judge(HttpTransfer *transfer, CURLcode result, char *detail);
+
+/*
+ * Nothing was sent, because the kept connection had something to read before;
+ * ready for another, on a new one.  false: that is not so.
+ */
+extern bool pge_http_transfer_renew(HttpTransfer *transfer);
 extern void pge_http_transfer_close(HttpTransfer *transfer);
 
 #endif							/* PGE_AGENT_KMS_HTTP_PRIVATE_H */

@@ -46,6 +46,8 @@ static CURLcode set_callbacks(HttpTransfer *transfer);
 static int	on_lookup(void *resolver, void *reserved, void *arg);
 static curl_socket_t on_connect(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
 static CURLcode on_tls(CURL *easy, void *ssl_ctx, void *arg);
+static bool has_unread_bytes(const HttpTransfer *transfer, int from_port, int to_port);
+static bool leads_to(int fd, int from_port, int to_port);
 static int	on_send(void *arg, char *to, char *from, int to_port, int from_port);
 static size_t on_header(char *line, size_t size, size_t n, void *arg);
 static size_t on_body(char *data, size_t size, size_t n, void *arg);
@@ -115,6 +117,16 @@ pge_http_transfer_judge(HttpTransfer *transfer, CURLcode result, char *detail)
 		return PGE_OUT_OF_MEMORY;
 	describe_failure(transfer, result, detail);
 	return is_about_identity(result) ? PGE_INVALID : PGE_UNAVAILABLE;
+}
+
+bool
+pge_http_transfer_renew(HttpTransfer *transfer)
+{
+	if (!transfer->spoiled || curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
+		return false;
+	transfer->spoiled = false;
+	transfer->phase = HTTP_WAITS;
+	return true;
 }
 
 void
@@ -362,11 +374,14 @@ on_connect(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	curl_socket_t fd;
 
 	transfer->phase = HTTP_CONNECTS;
+	transfer->connected = true;
 	if (purpose != CURLSOCKTYPE_IPCXN ||
 		(transfer->target.plain && !pge_http_is_loopback(&address->addr, address->addrlen)))
 		return CURL_SOCKET_BAD;
 	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	transfer->socket_error = fd == CURL_SOCKET_BAD ? errno : 0;
+	if (fd != CURL_SOCKET_BAD && fd < FD_SETSIZE)
+		FD_SET(fd, transfer->sockets);
 	if (fd != CURL_SOCKET_BAD)
 		(void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof(unheard_ms));
 	return fd;
@@ -384,6 +399,37 @@ on_tls(CURL *easy, void *ssl_ctx, void *arg)
 	return CURLE_OK;
 }
 
+/*
+ * What comes before the request is no answer to it, but libcurl would take it
+ * for one: a wrapped key that is another's.  Or the service says good-bye.
+ */
+static bool
+has_unread_bytes(const HttpTransfer *transfer, int from_port, int to_port)
+{
+	char		byte;
+
+	for (int fd = 0; fd < FD_SETSIZE; fd++)
+		if (FD_ISSET(fd, transfer->sockets) && leads_to(fd, from_port, to_port))
+			return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+	return false;
+}
+
+/* libcurl does not say which socket it has chosen, but its ports. */
+static bool
+leads_to(int fd, int from_port, int to_port)
+{
+	struct sockaddr_in6 from = {0};
+	struct sockaddr_in6 to = {0};
+	socklen_t	from_len = sizeof(from);
+	socklen_t	to_len = sizeof(to);
+
+	/* a port stands in the same place of both families' addresses */
+	return getsockname(fd, (struct sockaddr *) &from, &from_len) == 0 &&
+		getpeername(fd, (struct sockaddr *) &to, &to_len) == 0 &&
+		(from.sin6_family == AF_INET || from.sin6_family == AF_INET6) &&
+		ntohs(from.sin6_port) == from_port && ntohs(to.sin6_port) == to_port;
+}
+
 /* The connection is there, and nothing of the request has left yet. */
 static int
 on_send(void *arg, char *to, char *from, int to_port, int from_port)
@@ -392,8 +438,9 @@ on_send(void *arg, char *to, char *from, int to_port, int from_port)
 
 	(void) to;
 	(void) from;
-	(void) to_port;
-	(void) from_port;
+	transfer->spoiled = !transfer->connected && has_unread_bytes(transfer, from_port, to_port);
+	if (transfer->spoiled)
+		return CURL_PREREQFUNC_ABORT;
 	transfer->phase = HTTP_SENDS;
 	transfer->sent = true;
 	return CURL_PREREQFUNC_OK;
