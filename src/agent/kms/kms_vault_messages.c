@@ -21,24 +21,24 @@
 typedef struct KnownError
 {
 	const char *text;
-	PgeStatus	status;
 	const char *detail;
+	PgeStatus	status;
 	bool		also_500;		/* else that is said of the service's own
 								 * storage */
 } KnownError;
 
 /* The first that is found counts. */
 static const KnownError known_errors[] = {
-	{"version is too new", PGE_WRAPPING_DAMAGED, "The key has no such version: it was made anew or restored from an older backup, or these are damaged bytes.", false},
-	{"message authentication failed", PGE_WRAPPING_DAMAGED, "The service does not open it: these are damaged bytes, or of another key or another row.", true},
-	{"invalid ciphertext", PGE_WRAPPING_DAMAGED, "The service does not take it for something that it has encrypted.", false},
-	{"disallowed by policy (too old)", PGE_KEK_UNUSABLE, "The version of the key that wrapped this is below the key's min_decryption_version (or was trimmed): lower it again until all has been rewrapped.", false},
-	{"soft-deleted", PGE_KEK_UNUSABLE, "The key is soft-deleted: restore it (keys/NAME/soft-delete-restore).", true},
-	{"key not found", PGE_KEK_NOT_FOUND, "The service has no key of this name.", false},
-	{"missing 'context'", PGE_KEK_UNUSABLE, "The key is a derived one, which did not wrap this: it was made anew.", false},
-	{"not supported for key type", PGE_KEK_UNUSABLE, "The key is of a type that cannot encrypt.", false},
-	{"unsupported key type", PGE_KEK_UNUSABLE, "The key is of a type that cannot encrypt.", true},
-	{"for non-AEAD", PGE_KEK_UNUSABLE, "The key is of a type that binds no associated data.", false},
+	{"version is too new", "The key has no such version: it was made anew or restored from an older backup, or these are damaged bytes.", PGE_WRAPPING_DAMAGED, false},
+	{"message authentication failed", "The service does not open it: these are damaged bytes, or of another key or another row.", PGE_WRAPPING_DAMAGED, true},
+	{"invalid ciphertext", "The service does not take it for something that it has encrypted.", PGE_WRAPPING_DAMAGED, false},
+	{"disallowed by policy (too old)", "The version of the key that wrapped this is below the key's min_decryption_version (or was trimmed): lower it again until all has been rewrapped.", PGE_KEK_UNUSABLE, false},
+	{"soft-deleted", "The key is soft-deleted: restore it (keys/NAME/soft-delete-restore).", PGE_KEK_UNUSABLE, true},
+	{"key not found", "The service has no key of this name.", PGE_KEK_NOT_FOUND, false},
+	{"missing 'context'", "The key is a derived one, which did not wrap this: it was made anew.", PGE_KEK_UNUSABLE, false},
+	{"not supported for key type", "The key is of a type that cannot encrypt.", PGE_KEK_UNUSABLE, false},
+	{"unsupported key type", "The key is of a type that cannot encrypt.", PGE_KEK_UNUSABLE, true},
+	{"for non-AEAD", "The key is of a type that binds no associated data.", PGE_KEK_UNUSABLE, false},
 };
 
 static PgeStatus encode_text(json_t *object, const char *name, PgeBytes bytes);
@@ -245,8 +245,6 @@ classify_error(const HttpAnswer *answer, char *detail)
 	}
 	else if (answer->status == 404)
 		status = classify_missing(errors, detail);
-	else if (answer->status != 400 && answer->status != 500)
-		status = classify_number(answer->status, detail);
 	else if ((known = find_known(errors, answer->status)) != NULL)
 	{
 		pge_kms_detail(detail, "%s", known->detail);
@@ -274,6 +272,8 @@ classify_missing(json_t *errors, char *detail)
 static const KnownError *
 find_known(json_t *errors, int status)
 {
+	if (status != 400 && status != 500)
+		return NULL;
 	for (size_t i = 0; i < sizeof(known_errors) / sizeof(known_errors[0]); i++)
 		if ((status != 500 || known_errors[i].also_500) && says(errors, known_errors[i].text))
 			return &known_errors[i];
