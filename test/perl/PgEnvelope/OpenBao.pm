@@ -42,6 +42,8 @@ sub new
 	{
 		$why_not = PostgreSQL::Test::Utils::slurp_file("$dir/openbao.sh.err") || 'openbao.sh failed';
 		chomp $why_not;
+		# Perl would end with the script's 77, which elsewhere means "skipped".
+		($!, $?) = (0, 0);
 		croak why_not() if $ENV{PGE_REQUIRE_ALL};
 		return;
 	}
