@@ -44,6 +44,26 @@ typedef struct HttpHeader
 	const char *value;
 } HttpHeader;
 
+/* How far an exchange came, and over what; an old connection took no time. */
+typedef enum HttpReached
+{
+	HTTP_REACHED_NOTHING,
+	HTTP_REACHED_NAME,			/* its addresses are known */
+	HTTP_REACHED_HOST,			/* connected */
+	HTTP_REACHED_SERVICE		/* and, but for plain http, TLS is there */
+} HttpReached;
+
+typedef struct HttpFacts
+{
+	HttpReached reached;
+	bool		plain;			/* no TLS was asked for */
+	int64_t		us[HTTP_REACHED_SERVICE + 1];	/* each took, a failed one
+												 * included; [0] is unused */
+	char		address[64];	/* connected to, or tried last; "": none */
+	char		tls_version[16];	/* "TLSv1.3" */
+	int64_t		certificate_s;	/* until the service's certificate expires */
+} HttpFacts;
+
 /* All of it stays the caller's. */
 typedef struct HttpRequest
 {
@@ -57,6 +77,8 @@ typedef struct HttpRequest
 								 * lost */
 	uint64_t	deadline_ms;	/* monotonic */
 	const atomic_bool *cancelled;	/* may be NULL */
+	HttpFacts  *facts;			/* filled in whatever becomes of it; NULL: not
+								 * asked for */
 } HttpRequest;
 
 /* What was not in the answer is 0, -1 or "". */

@@ -34,6 +34,7 @@ typedef struct HeldCredential
 	int			users;			/* the holder's own included */
 	uint64_t	generation;
 	uint64_t	asked_ms;		/* boot time */
+	uint64_t	came_ms;		/* boot time */
 	uint64_t	renew_ms;		/* boot time; 0: never */
 	uint64_t	expires_ms;		/* boot time; 0: never */
 	bool		proven;			/* a call was not refused with it */
@@ -210,6 +211,28 @@ pge_http_credentials_release(HttpCredentials *c, HttpLease *lease)
 	drop(&held);
 	pthread_mutex_unlock(&c->lock);
 	lease->credential = NULL;
+}
+
+PgeStatus
+pge_http_credentials_life(HttpCredentials *c, const HttpLimits *limits, HttpCredentialLife *life,
+						  char detail[KMS_DETAIL_LEN])
+{
+	HttpLease	lease = {NULL, 0};
+	PgeStatus	status = pge_http_credentials_wait(c, limits, &lease, detail);
+	const		HeldCredential *held = (const HeldCredential *) lease.credential;
+	uint64_t	now_ms = clock_ms(CLOCK_BOOTTIME);
+
+	*life = (HttpCredentialLife)
+	{
+		0
+	};
+	if (status != PGE_OK)
+		return status;
+	life->took_ms = held->came_ms - held->asked_ms;
+	life->expires = held->expires_ms != 0;
+	life->left_ms = held->expires_ms > now_ms ? held->expires_ms - now_ms : 0;
+	pge_http_credentials_release(c, &lease);
+	return PGE_OK;
 }
 
 PgeStatus
@@ -446,6 +469,7 @@ install(HttpCredentials *c, HeldCredential * new)
 		new->renew_ms = new->asked_ms + life_ms / 3 * 2 - early_ms;
 		new->expires_ms = new->asked_ms + life_ms;
 	}
+	new->came_ms = clock_ms(CLOCK_BOOTTIME);
 	new->generation = ++c->generation;
 	drop(&c->current);
 	c->current = new;

@@ -120,6 +120,17 @@ extern void pge_http_credentials_release(HttpCredentials *credentials, HttpLease
 extern PgeStatus pge_http_credentials_refused(HttpCredentials *credentials, const HttpLimits *limits,
 											  uint64_t generation, char detail[KMS_DETAIL_LEN]);
 
+/* Waits as above, and tells how long it was in coming, and is to live. */
+typedef struct HttpCredentialLife
+{
+	uint64_t	took_ms;
+	bool		expires;
+	uint64_t	left_ms;
+} HttpCredentialLife;
+
+extern PgeStatus pge_http_credentials_life(HttpCredentials *credentials, const HttpLimits *limits,
+										   HttpCredentialLife *life, char detail[KMS_DETAIL_LEN]);
+
 /* A call was not refused with it: should it be refused later, that is news. */
 extern void pge_http_credentials_proven(HttpCredentials *credentials, uint64_t generation);
 

@@ -1,7 +1,7 @@
 /*
  * http_private.h -- what the files of the HTTP client share.
  *
- * http_url says where a URL leads, http_answer reads what comes back, http_transfer
+ * http_facts tells what a connection is like, http_url says where a URL leads, http_answer reads what comes back, http_transfer
  * is one exchange as libcurl sees it, http_memory libcurl's allocator;
  * http.c has the pool, its thread and its callers.
  *
@@ -80,6 +80,13 @@ typedef struct HttpTransfer
 	int			socket_error;	/* errno, if there was no socket to be had */
 	char		error[CURL_ERROR_SIZE];
 } HttpTransfer;
+
+/*
+ * For request->facts: what is known while the connection is the transfer's, and how
+ * far it came in the end.
+ */
+extern void pge_http_facts_connected(HttpTransfer *transfer);
+extern void pge_http_facts_ended(HttpTransfer *transfer, CURLcode result);
 
 /* PGE_INVALID: not a URL that we go to.  *detail never has the URL. */
 extern PgeStatus pge_http_target(const char *url, HttpTarget *target, char *detail);

@@ -107,6 +107,14 @@ pge_http_service_stop(HttpService *service)
 }
 
 PgeStatus
+pge_http_service_credential(HttpService *service, const HttpLimits *limits, bool *needed,
+							HttpCredentialLife *life, char detail[KMS_DETAIL_LEN])
+{
+	*needed = service->credentials != NULL;
+	return *needed ? pge_http_credentials_life(service->credentials, limits, life, detail) : PGE_OK;
+}
+
+PgeStatus
 pge_http_service_call(HttpService *service, const HttpServiceCall *call, HttpAnswer *answer,
 					  char detail[KMS_DETAIL_LEN])
 {

@@ -100,4 +100,8 @@ extern void pge_http_service_stop(HttpService *service);
 extern PgeStatus pge_http_service_call(HttpService *service, const HttpServiceCall *call,
 									   HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
 
+/* *needed false: the provider has no credential. */
+extern PgeStatus pge_http_service_credential(HttpService *service, const HttpLimits *limits, bool *needed,
+											 HttpCredentialLife *life, char detail[KMS_DETAIL_LEN]);
+
 #endif							/* PGE_AGENT_HTTP_SERVICE_H */

@@ -65,6 +65,8 @@ pge_http_transfer_open(HttpTransfer *transfer, const HttpIdentity *identity,
 
 	memset(transfer, 0, sizeof(*transfer));
 	transfer->request = request;
+	if (request->facts != NULL)
+		memset(request->facts, 0, sizeof(*request->facts));
 	pge_http_reader_init(&transfer->reader, answer);
 	status = pge_http_target(request->url, &transfer->target, detail);
 	if (status != PGE_OK)
@@ -107,6 +109,7 @@ pge_http_transfer_judge(HttpTransfer *transfer, CURLcode result, char *detail)
 	HttpAnswer *answer = transfer->reader.answer;
 	bool		whole = result == CURLE_OK && pge_http_reader_finish(&transfer->reader);
 
+	pge_http_facts_ended(transfer, result);
 	if (!whole)
 		pge_http_answer_wipe(answer);
 	answer->begun = transfer->phase != HTTP_WAITS;
@@ -443,6 +446,7 @@ on_send(void *arg, char *to, char *from, int to_port, int from_port)
 		return CURL_PREREQFUNC_ABORT;
 	transfer->phase = HTTP_SENDS;
 	transfer->sent = true;
+	pge_http_facts_connected(transfer);
 	return CURL_PREREQFUNC_OK;
 }
 

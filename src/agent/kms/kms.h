@@ -16,6 +16,7 @@
 
 #include "agent/kms/key_uri.h"
 #include "agent/kms/kms_config.h"
+#include "agent/kms/kms_detail.h"
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/secret.h"
@@ -58,6 +59,24 @@ typedef struct KmsResult
 	bool		alarm;			/* "detail" has what is said once only: it is
 								 * for the log, too */
 } KmsResult;
+
+/* What stands between us and a key, found one by one. */
+#define KMS_STEPS_MAX	8
+
+typedef struct KmsStep
+{
+	const char *name;			/* "tls": a word for people */
+	PgeStatus	status;
+	int64_t		us;				/* it took */
+	char		detail[KMS_DETAIL_LEN]; /* what was found, or what failed and
+										 * what to do; as a result's */
+} KmsStep;
+
+typedef struct KmsWay
+{
+	int			count;			/* up to the first that failed */
+	KmsStep		steps[KMS_STEPS_MAX];
+} KmsWay;
 
 typedef struct KmsSession KmsSession;
 
@@ -108,6 +127,13 @@ typedef struct KmsProvider
 	void		(*perform) (KmsSession *session, const KmsCall *call,
 							KmsResult *result);
 
+	/*
+	 * For people who ask why a key does not work: the steps before the first
+	 * call, none of which changes anything.  Only deadline_ms and cancelled
+	 * of the call count.  NULL: there are none.
+	 */
+	void		(*reach) (KmsSession *session, const KmsCall *call, KmsWay *way);
+
 	/* No call is running.  May take its time, but not for ever. */
 	void		(*close) (KmsSession *session);
 } KmsProvider;
@@ -117,6 +143,9 @@ typedef struct KmsProvider
  * keyring, which makes KEKs that were given no URI.
  */
 extern const KmsProvider *const *pge_kms_providers(void);
+
+/* Another step, PGE_OK so far. */
+extern KmsStep *pge_kms_way_step(KmsWay *way, const char *name, int64_t us);
 
 /* NULL: no such provider in this build. */
 extern const KmsProvider *pge_kms_provider_named(const char *name);

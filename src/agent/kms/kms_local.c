@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/kms/key_memory.h"
 #include "agent/kms/kms_detail.h"
@@ -32,6 +33,7 @@ static PgeStatus local_check(KmsInstance *instance, int *line, char *detail);
 static PgeStatus local_open(const KmsSettings *settings, KmsSession **session, char *detail);
 static PgeStatus local_reload(KmsSession *session, const KmsSettings *settings);
 static void local_perform(KmsSession *session, const KmsCall *call, KmsResult *result);
+static void local_reach(KmsSession *session, const KmsCall *call, KmsWay *way);
 static void local_close(KmsSession *session);
 
 static PgeStatus dispatch(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
@@ -48,6 +50,7 @@ static PgeStatus not_found(const KmsCall *call, uint32_t version, char *detail);
 static void set_result(KmsResult *result, const uint8_t *uuid, uint32_t version);
 static void explain_protection(LoadedKeyring *keyring, char *detail);
 static bool is_cancelled(const KmsCall *call);
+static int64_t now_us(void);
 
 static const char *const no_settings[] = {NULL};
 
@@ -55,7 +58,7 @@ const KmsProvider pge_kms_local = {
 	.name = SCHEME, .settings = no_settings,
 	.parse_uri = local_parse_uri, .format_uri = local_format_uri, .check = local_check,
 	.open = local_open, .reload = local_reload,
-	.perform = local_perform, .close = local_close,
+	.perform = local_perform, .reach = local_reach, .close = local_close,
 };
 
 /* One spelling only: what SQL stores is what the keyring command prints. */
@@ -165,6 +168,31 @@ local_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 			pge_kms_detail(result->detail, "The local keyring \"%s\" failed: %s.",
 						   pge_loaded_keyring_path(keyring), pge_status_name(result->status));
 	}
+}
+
+static void
+local_reach(KmsSession *session, const KmsCall *call, KmsWay *way)
+{
+	LoadedKeyring *keyring = (LoadedKeyring *) session;
+	KmsStep    *step = pge_kms_way_step(way, "keyring", 0);
+	KmsResult	result = {.status = PGE_OK};
+	int64_t		before_us = now_us();
+
+	if (pge_loaded_keyring_path(keyring)[0] == '\0')
+	{
+		step->status = PGE_INVALID;
+		pge_kms_detail(step->detail, "It is not known which file it is: name what pg_envelope.keyring_file says.");
+		return;
+	}
+	step->status = pge_loaded_keyring_refresh(keyring, call, &result);
+	if (step->status == PGE_OK)
+		pge_kms_detail(step->detail, "%s, %s", pge_loaded_keyring_path(keyring),
+					   pge_loaded_keyring_protection(keyring) == KEYRING_SCRYPT ? "under a passphrase" : "plain");
+	else
+		pge_kms_detail(step->detail, "%s pg_envelope.keyring_file says where it is, \"pg_envelope_agent keyring\" looks at it and restores a copy.",
+					   result.detail);
+	step->us = now_us() - before_us;
+	pge_secret_wipe(&result, sizeof(result));
 }
 
 static PgeStatus
@@ -407,4 +435,13 @@ static bool
 is_cancelled(const KmsCall *call)
 {
 	return call->cancelled != NULL && atomic_load(call->cancelled);
+}
+
+static int64_t
+now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }

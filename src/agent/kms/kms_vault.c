@@ -22,6 +22,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/kms/http_reach.h"
 #include "agent/kms/http_service.h"
 #include "agent/kms/json.h"
 #include "agent/kms/kms_vault.h"
@@ -70,6 +71,7 @@ typedef struct VaultExchange
 
 static PgeStatus vault_open(const KmsSettings *settings, KmsSession **session, char *detail);
 static void vault_perform(KmsSession *session, const KmsCall *call, KmsResult *result);
+static void vault_reach(KmsSession *session, const KmsCall *call, KmsWay *way);
 static void vault_close(KmsSession *session);
 
 static PgeStatus start_service(VaultSession *vault, const KmsSettings *settings, char *detail);
@@ -107,7 +109,7 @@ static PgeStatus exchange_of_token(VaultSession *vault, const HttpLimits *limits
 const KmsProvider pge_kms_vault = {
 	.name = "vault", .settings = pge_vault_settings,
 	.parse_uri = pge_vault_parse_uri, .check = pge_vault_check,
-	.open = vault_open, .perform = vault_perform, .close = vault_close,
+	.open = vault_open, .perform = vault_perform, .reach = vault_reach, .close = vault_close,
 };
 
 static const HttpServiceProvider vault_service = {
@@ -191,6 +193,18 @@ vault_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 	if (call->key != NULL)
 		pge_kms_detail_append(result->detail, "(Key \"%s\" of [vault %s], %s.)", call->key->path,
 							  vault->instance->name, vault->instance->server);
+}
+
+/* Of its health it tells whoever asks, whatever the namespace. */
+static void
+vault_reach(KmsSession *session, const KmsCall *call, KmsWay *way)
+{
+	const VaultSession *vault = (VaultSession *) session;
+	const HttpLimits limits = {call->deadline_ms, call->cancelled};
+	char		url[URL_MAX + 1];
+
+	snprintf(url, sizeof(url), "%ssys/health", vault->base);
+	pge_http_reach(vault->pool, vault->service, url, &limits, way);
 }
 
 static PgeStatus
