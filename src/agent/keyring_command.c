@@ -114,7 +114,6 @@ static bool parse_options(int argc, char **argv, Options *options, char *given);
 static const Verb *find_verb(const Options *options, const char *given);
 static int	usage_error(const char *what);
 static int	run_verb(const Verb *verb, const Options *options);
-static bool default_path(char *path);
 static int	fail(const char *what, PgeStatus status, const char *detail);
 static void warn_if_plain(const Keyring *keyring, const char *path);
 static void print_entry(const KeyringEntry *entry);
@@ -219,12 +218,12 @@ static int
 run_verb(const Verb *verb, const Options *options)
 {
 	char		detail[KMS_DETAIL_LEN] = "";
-	char		path[KEYRING_PATH_MAX + 64];
+	char		path[COMMAND_PATH_MAX + 1];
 	KeyringStore *store;
 	PgeStatus	status;
 	int			result;
 
-	if (options->keyring == NULL && !default_path(path))
+	if (options->keyring == NULL && !pge_default_keyring(path))
 		return usage_error("no keyring given: use --keyring FILE or set PGDATA");
 	status = pge_keyring_store_new(options->keyring != NULL ? options->keyring : path,
 								   options->passphrase_command, &store, detail);
@@ -236,17 +235,17 @@ run_verb(const Verb *verb, const Options *options)
 }
 
 /* Beside the data directory, as the server's default is. */
-static bool
-default_path(char *path)
+bool
+pge_default_keyring(char path[COMMAND_PATH_MAX + 1])
 {
 	const char *pgdata = getenv("PGDATA");
 	size_t		len = pgdata == NULL ? 0 : strlen(pgdata);
 
 	while (len > 1 && pgdata[len - 1] == '/')
 		len--;
-	if (len == 0 || len > KEYRING_PATH_MAX)
+	if (len == 0 || len + sizeof(".pg_envelope/keyring") > COMMAND_PATH_MAX)
 		return false;
-	snprintf(path, KEYRING_PATH_MAX + 64, "%.*s.pg_envelope/keyring", (int) len, pgdata);
+	snprintf(path, COMMAND_PATH_MAX + 1, "%.*s.pg_envelope/keyring", (int) len, pgdata);
 	return true;
 }
 

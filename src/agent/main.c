@@ -36,6 +36,7 @@ static int	show_help(int argc, char **argv);
 static const Command commands[] = {
 	{"check-config", pge_command_check_config, "read pg_envelope.kms_config_file as the server does"},
 	{"keyring", pge_command_keyring, "look after the local keyring (keyring --help)"},
+	{"probe", pge_command_probe, "try each step to a KEK (probe --help)"},
 	{"serve", serve, "answer the server's backends (started by the server only)"},
 	{"--version", show_version, "print the version"},
 	{"--help", show_help, "print this"},
