@@ -321,8 +321,11 @@ make_set(const KmsSessions *before, const KmsSettings *settings, KmsFile *file,
 		entry->opened = find_kept(before, entry->instance, settings);
 		if (entry->opened != NULL)
 			atomic_fetch_add(&entry->opened->references, 1);
-		else
+		else if (settings != NULL)
 			status = open_session(settings, file, entry->instance, &entry->opened, detail);
+		else
+			status = PGE_INVALID;	/* it is the file that "before" was made
+									 * of */
 		if (status != PGE_OK)
 		{
 			dispose(sessions);

@@ -31,10 +31,10 @@ pge_base64_encode(Base64Alphabet alphabet, PgeBytes bytes, PgeBuffer *out)
 	{
 		bits = bits << 8 | bytes.data[i];
 		for (nbits += 8; nbits >= 6; nbits -= 6)
-			out->data[out->len++] = letter_of(alphabet, bits >> (nbits - 6) & 63);
+			out->data[out->len++] = letter_of(alphabet, (int) (bits >> (nbits - 6) & 63));
 	}
 	if (nbits > 0)
-		out->data[out->len++] = letter_of(alphabet, bits << (6 - nbits) & 63);
+		out->data[out->len++] = letter_of(alphabet, (int) (bits << (6 - nbits) & 63));
 	while (alphabet == BASE64_STANDARD && out->len % 4 != 0)
 		out->data[out->len++] = '=';
 	return PGE_OK;
