@@ -1,0 +1,772 @@
+/*-------------------------------------------------------------------------
+ *
+ * vault_faults_test.c
+ *	  Requests to a Transit engine that answers wrongly in two thousand ways.
+ *
+ * From requests.c down to the socket all is the product's, and so is TLS; the service is
+ * test/tools/fault_vault.py, on loopback, a child of ours, whose list says which cases there
+ * are and what is to come of each.  No wrong key may come of any, no word of a body or a
+ * token get into a detail, no deadline be missed; and the next request has to be
+ * answered rightly.
+ *
+ * Who is late because the machine had no time for us is counted and printed: a case may
+ * then end as "unavailable", and only what is far too late fails.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <netdb.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/kms/http.h"
+#include "agent/kms/json.h"
+#include "agent/kms/kms_vault.h"
+#include "agent/requests.h"
+#include "check.h"
+#include "format/binding.h"
+
+#define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
+#define SHORT_MS		400
+#define PROMISED_MS		100		/* what is later is counted, */
+#define LATE_MS			2000	/* and what is that late fails */
+#define ENOUGH_MS		30000
+#define WORKERS			24
+#define CASES_MAX		4000
+#define KINDS_MAX		100
+#define CANARY			"canary-4be1"
+#define TOKEN			CANARY "-token"
+#define SHARED			"shared"
+
+/* A line of the list, and what came of it. */
+typedef struct Case
+{
+	char		name[16];
+	char		kind[32];
+	char		request[16];
+	char		where[32];
+	uint64_t	allowed;		/* a bit per PgeStatus */
+	bool		may_be_fine;	/* PGE_OK is among them */
+
+	PgeStatus	status;
+	int64_t		late_ms;		/* past the deadline; negative: in time */
+	bool		out_of_time;	/* and therefore "unavailable" */
+	bool		indiscreet;
+	bool		wrong_key;
+	char		detail[PGE_FRAME_DETAIL_MAX + 1];
+	PgeStatus	after;			/* of a good request on the same session */
+	bool		wrong_key_after;
+}			Case;
+
+typedef struct Kind
+{
+	const char *name;
+	int			cases;
+	int			out_of_time;
+	int			late;
+	int64_t		worst_ms;
+}			Kind;
+
+static char directory[64];
+static pid_t server = -1;
+static int	server_input = -1;
+static struct
+{
+	char		name[32];
+	int			port;
+}			ports[32];
+static int	nports;
+static Case cases[CASES_MAX];
+static int	ncases;
+static Kind kinds[KINDS_MAX];
+static int	nkinds;
+static atomic_int next_case;
+static atomic_int files_made;
+
+/* The one DEK of all unwraps, and its wrapping. */
+static uint8_t binding_bytes[PGE_BINDING_MAX];
+static PgeBytes binding;
+static uint8_t check_value[PGE_CHECK_VALUE_LEN];
+static AnswerWrapping wrapping;
+static PgeSecret dek;
+static unsigned char dek_text[64];
+
+static pthread_mutex_t lookup_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t lookup_wake = PTHREAD_COND_INITIALIZER;
+static bool lookups_go_on;
+
+/* --- who is asked ----------------------------------------------------------- */
+
+static PgeStatus
+parse_nothing(PgeBytes uri, KeyUri *key, char *detail)
+{
+	(void) uri;
+	(void) key;
+	(void) detail;
+	return PGE_KEK_NOT_FOUND;
+}
+
+static PgeStatus
+open_nothing(const KmsSettings *settings, KmsSession **session, char *detail)
+{
+	(void) settings;
+	(void) detail;
+	*session = (KmsSession *) &files_made;
+	return PGE_OK;
+}
+
+static void
+close_nothing(KmsSession *session)
+{
+	(void) session;
+}
+
+/* In the place of the local keyring. */
+static const char *const no_settings[] = {NULL};
+static const KmsProvider nothing = {
+	.name = "local", .settings = no_settings, .parse_uri = parse_nothing, .open = open_nothing, .close = close_nothing
+};
+static const KmsProvider *const providers[] = {&nothing, &pge_kms_vault, NULL};
+
+const KmsProvider *const *
+pge_kms_providers(void)
+{
+	return providers;
+}
+
+const KmsProvider *
+pge_kms_provider_named(const char *name)
+{
+	return strcmp(name, "vault") == 0 ? &pge_kms_vault : strcmp(name, "local") == 0 ? &nothing : NULL;
+}
+
+/* Stands before the C library's: no name is known, and the lookup of one hangs. */
+int
+getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
+{
+	(void) result;
+	(void) service;
+	(void) hints;
+	if (node != NULL && strcmp(node, "hangs.test") == 0)
+	{
+		pthread_mutex_lock(&lookup_lock);
+		while (!lookups_go_on)
+			pthread_cond_wait(&lookup_wake, &lookup_lock);
+		pthread_mutex_unlock(&lookup_lock);
+	}
+	return EAI_NONAME;
+}
+
+static void
+let_lookups_go_on(void)
+{
+	pthread_mutex_lock(&lookup_lock);
+	lookups_go_on = true;
+	pthread_cond_broadcast(&lookup_wake);
+	pthread_mutex_unlock(&lookup_lock);
+}
+
+/* --- the service -------------------------------------------------------------- */
+
+static int64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	(void) clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void
+pause_ms(int ms)
+{
+	struct timespec step = {0, ms * 1000000L};
+
+	(void) nanosleep(&step, NULL);
+}
+
+static uint64_t
+read_statuses(char *words)
+{
+	static const struct
+	{
+		const char *word;
+		PgeStatus	status;
+	}			known[] = {
+		{"ok", PGE_OK}, {"unavailable", PGE_UNAVAILABLE}, {"throttled", PGE_THROTTLED}, {"unauthenticated", PGE_UNAUTHENTICATED},
+		{"unusable", PGE_KEK_UNUSABLE}, {"missing", PGE_KEK_NOT_FOUND}, {"damaged", PGE_WRAPPING_DAMAGED}, {"denied", PGE_DENIED},
+		{"invalid", PGE_INVALID},
+	};
+	uint64_t	allowed = 0;
+	char	   *rest = NULL;
+
+	for (char *word = strtok_r(words, "|", &rest); word != NULL; word = strtok_r(NULL, "|", &rest))
+	{
+		int			i = 0;
+
+		while (i < LENGTH(known) && strcmp(known[i].word, word) != 0)
+			i++;
+		if (i == LENGTH(known))
+			abort();
+		allowed |= UINT64_C(1) << known[i].status;
+	}
+	return allowed;
+}
+
+static void
+read_line(const char *line)
+{
+	Case	   *c = &cases[ncases];
+	char		statuses[64];
+
+	if (ncases < CASES_MAX &&
+		sscanf(line, "case %15s %31s %15s %31s %63s", c->name, c->kind, c->request, c->where, statuses) == 5)
+	{
+		c->allowed = read_statuses(statuses);
+		c->may_be_fine = (c->allowed & 1) != 0;
+		ncases++;
+	}
+	else if (nports < LENGTH(ports) && sscanf(line, "%31s %d", ports[nports].name, &ports[nports].port) == 2)
+		nports++;
+}
+
+static bool
+start_server(void)
+{
+	int			input[2];
+	int			output[2];
+	char		line[256];
+	FILE	   *said;
+
+	(void) snprintf(directory, sizeof(directory), "/tmp/pge_faults.XXXXXX");
+	if (mkdtemp(directory) == NULL || pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
+		return false;
+	server = fork();
+	if (server == 0)
+	{
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(input[0], STDIN_FILENO);
+		dup2(output[1], STDOUT_FILENO);
+		execlp("python3", "python3", TOOLS "/fault_vault.py", directory, (char *) NULL);
+		_exit(127);
+	}
+	close(input[0]);
+	close(output[1]);
+	server_input = input[1];
+	said = fdopen(output[0], "r");
+	while (said != NULL && fgets(line, sizeof(line), said) != NULL && strcmp(line, "ready\n") != 0)
+		read_line(line);
+	if (said != NULL)
+		fclose(said);
+	return nports > 0;
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void) st;
+	(void) type;
+	(void) ftw;
+	return remove(path);
+}
+
+static void
+stop_server(void)
+{
+	close(server_input);
+	if (server > 0)
+		(void) waitpid(server, NULL, 0);
+	(void) nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* How many lines of the service's log begin so. */
+static int
+logged(const char *format,...)
+{
+	char		path[96];
+	char		wanted[256];
+	char		line[512];
+	va_list		args;
+	int			count = 0;
+	FILE	   *log;
+
+	va_start(args, format);
+	(void) vsnprintf(wanted, sizeof(wanted), format, args);
+	va_end(args);
+	(void) snprintf(path, sizeof(path), "%s/log", directory);
+	log = fopen(path, "re");
+	if (log == NULL)
+		abort();
+	while (fgets(line, sizeof(line), log) != NULL)
+		if (strncmp(line, wanted, strlen(wanted)) == 0)
+			count++;
+	fclose(log);
+	return count;
+}
+
+/* "host:port" of a listener, or of a name where nobody listens. */
+static void
+address_of(const char *listener, char address[64])
+{
+	for (int i = 0; i < nports; i++)
+		if (strcmp(ports[i].name, listener) == 0)
+		{
+			(void) snprintf(address, 64, "127.0.0.1:%d", ports[i].port);
+			return;
+		}
+	(void) snprintf(address, 64, "%s:8200", listener);
+}
+
+/* --- sessions and requests ------------------------------------------------------ */
+
+static void
+write_file(const char *path, const char *text)
+{
+	int			fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	ssize_t		len = (ssize_t) strlen(text);
+
+	if (fd < 0 || write(fd, text, (size_t) len) != len || close(fd) != 0)
+		abort();
+}
+
+static KmsSessions *
+open_sessions(const char *listener, const char *who, int timeout_ms, int concurrency)
+{
+	const KmsSettings settings = {.keyring_file = "", .timeout_ms = timeout_ms, .concurrency = concurrency};
+	int			number = atomic_fetch_add(&files_made, 1);
+	KmsSessions *sessions;
+	char		detail[KMS_DETAIL_LEN];
+	char		token[96];
+	char		config[96];
+	char		address[64];
+	char		text[512];
+
+	address_of(listener, address);
+	(void) snprintf(token, sizeof(token), "%s/token.%d", directory, number);
+	(void) snprintf(config, sizeof(config), "%s/config.%d", directory, number);
+	(void) snprintf(text, sizeof(text), TOKEN ".%s\n", who);
+	write_file(token, text);
+	(void) snprintf(text, sizeof(text), "[vault v]\naddress = https://%s\nca_file = %s/ca.pem\nauth = token_file\ntoken_file = %s\nallow_keys = transit/keys/*\n",
+					address, directory, token);
+	write_file(config, text);
+	if (pge_kms_sessions_open(&settings, config, &sessions, detail) != PGE_OK || sessions->problem[0] != '\0')
+		abort();
+	return sessions;
+}
+
+static int
+type_of(const char *request)
+{
+	return strcmp(request, "wrap") == 0 ? PGE_FRAME_WRAP_NEW : strcmp(request, "describe") == 0 ? PGE_FRAME_DESCRIBE_KEK :
+		strcmp(request, "rotate") == 0 ? PGE_FRAME_ROTATE_KEK : PGE_FRAME_UNWRAP;
+}
+
+/* Freed with drop_answer(). */
+static AgentAnswer *
+ask(const KmsSessions *sessions, const char *request, const char *listener, const char *key, int64_t deadline_ms,
+	const atomic_bool *cancelled)
+{
+	static const atomic_bool never;
+	AgentAnswer *answer = calloc(1, sizeof(*answer));
+	char		address[64];
+	char		uri[256];
+	PgeFrame	frame = {.type = (uint8_t) type_of(request), .nuris = 1, .binding = binding, .database = text_bytes("app")};
+
+	if (answer == NULL)
+		abort();
+	address_of(listener, address);
+	(void) snprintf(uri, sizeof(uri), "vault://%s/transit/keys/%s", address, key);
+	frame.uri[0] = text_bytes(uri);
+	if (frame.type == PGE_FRAME_UNWRAP)
+	{
+		frame.check_value = pge_bytes(check_value, sizeof(check_value));
+		frame.nwrapped = 1;
+		frame.wrapped[0] = pge_bytes(wrapping.bytes, wrapping.len);
+	}
+	pge_request_perform(sessions, &frame, (uint64_t) deadline_ms, cancelled != NULL ? cancelled : &never, answer);
+	return answer;
+}
+
+static void
+drop_answer(AgentAnswer *answer)
+{
+	pge_secret_wipe(answer, sizeof(*answer));
+	free(answer);
+}
+
+/* An answer may hold the right key, or none at all. */
+static bool
+has_wrong_key(const AgentAnswer *answer)
+{
+	if (answer->status == PGE_OK && answer->has_dek)
+		return !pge_secret_equal(answer->dek.bytes, dek.bytes, PGE_DEK_LEN);
+	return answer->has_dek || !all_zero(answer->dek.bytes, PGE_DEK_LEN) ||
+		(answer->status != PGE_OK && (answer->nwrapped > 0 || answer->has_check_value));
+}
+
+static bool
+is_indiscreet(const AgentAnswer *answer)
+{
+	return strstr(answer->detail, CANARY) != NULL || strstr(answer->detail, (const char *) dek_text) != NULL;
+}
+
+/* --- the cases ------------------------------------------------------------------ */
+
+static void
+note(Case * c, const AgentAnswer *answer, int64_t late_ms)
+{
+	c->status = answer->status;
+	c->late_ms = late_ms;
+	c->indiscreet = is_indiscreet(answer);
+	c->wrong_key = has_wrong_key(answer);
+	/* what has begun to wait for its last moments may say so a little earlier */
+	c->out_of_time = answer->status == PGE_UNAVAILABLE && (c->allowed >> PGE_UNAVAILABLE & 1) == 0 && late_ms > -20;
+	(void) snprintf(c->detail, sizeof(c->detail), "%s", answer->detail);
+}
+
+static void
+run_case(Case * c, KmsSessions *shared)
+{
+	bool		own = strcmp(c->where, SHARED) != 0;
+	const char *listener = own ? c->where : "tls";
+	KmsSessions *sessions = own ? open_sessions(listener, c->name, SHORT_MS, 2) : shared;
+	int64_t		deadline_ms = now_ms() + SHORT_MS;
+	AgentAnswer *answer = ask(sessions, c->request, listener, c->name, deadline_ms, NULL);
+
+	note(c, answer, now_ms() - deadline_ms);
+	drop_answer(answer);
+	if (own)
+		pge_kms_sessions_release(sessions);
+	else
+	{
+		answer = ask(shared, "unwrap", "tls", "good", now_ms() + ENOUGH_MS, NULL);
+		c->after = answer->status;
+		c->wrong_key_after = has_wrong_key(answer) || !answer->has_dek;
+		drop_answer(answer);
+	}
+}
+
+static void *
+worker_main(void *arg)
+{
+	KmsSessions *shared = open_sessions("tls", "worker", ENOUGH_MS, 2);
+	int			number;
+
+	(void) arg;
+	while ((number = atomic_fetch_add(&next_case, 1)) < ncases)
+		run_case(&cases[number], shared);
+	pge_kms_sessions_release(shared);
+	return NULL;
+}
+
+static Kind *
+kind_of(const Case * c)
+{
+	for (int i = 0; i < nkinds; i++)
+		if (strcmp(kinds[i].name, c->kind) == 0)
+			return &kinds[i];
+	if (nkinds == KINDS_MAX)
+		abort();
+	kinds[nkinds] = (Kind)
+	{
+		.name = c->kind, .worst_ms = INT64_MIN
+	};
+	return &kinds[nkinds++];
+}
+
+static void
+count(const Case * c)
+{
+	Kind	   *kind = kind_of(c);
+
+	kind->cases++;
+	kind->out_of_time += c->out_of_time;
+	kind->late += c->late_ms > PROMISED_MS;
+	if (c->late_ms > kind->worst_ms)
+		kind->worst_ms = c->late_ms;
+}
+
+/* A change may have been done once, and has been if we were told so. */
+static bool
+rotated_rightly(const Case * c)
+{
+	int			times = strcmp(c->request, "rotate") == 0 ? logged("rotated %s ", c->name) : 0;
+
+	if (strcmp(c->kind, "rotation-lost") == 0 || strcmp(c->kind, "rotation-cut") == 0)
+		return times == 1 || (times == 0 && c->out_of_time);
+	if (strcmp(c->kind, "rotation-hangs") == 0)
+		return times <= 1;
+	return times == 0;
+}
+
+static void
+judge(const Case * c)
+{
+	bool		expected = (c->allowed >> c->status & 1) != 0 || c->out_of_time;
+	bool		told = c->status == PGE_OK || c->detail[0] != '\0';
+
+	if (!check(expected && told && !c->wrong_key && !c->indiscreet && c->late_ms < LATE_MS && rotated_rightly(c),
+			   "%s: %s %s", c->kind, c->request, c->name))
+		printf("#   %s, %lld ms late,%s%s rotated %d: %s\n", pge_status_name(c->status), (long long) c->late_ms,
+			   c->wrong_key ? " a wrong key," : "", c->indiscreet ? " a canary," : "", logged("rotated %s ", c->name),
+			   c->indiscreet ? "" : c->detail);
+	if (strcmp(c->where, SHARED) == 0 && !check(c->after == PGE_OK && !c->wrong_key_after, "and the next request after %s", c->name))
+		printf("#   %s%s\n", pge_status_name(c->after), c->wrong_key_after ? ", a wrong key" : "");
+}
+
+static void
+judge_all(void)
+{
+	int			out_of_time = 0;
+	int			late = 0;
+	int64_t		worst_ms = INT64_MIN;
+
+	for (int i = 0; i < ncases; i++)
+	{
+		count(&cases[i]);
+		judge(&cases[i]);
+	}
+	printf("# kind                 cases  later than %d ms  worst  ended for lack of time\n", PROMISED_MS);
+	for (int i = 0; i < nkinds; i++)
+	{
+		const		Kind *kind = &kinds[i];
+
+		out_of_time += kind->out_of_time;
+		late += kind->late;
+		if (kind->worst_ms > worst_ms)
+			worst_ms = kind->worst_ms;
+		printf("# %-20s %5d %17d %6lld %5d\n", kind->name, kind->cases, kind->late, (long long) kind->worst_ms, kind->out_of_time);
+	}
+	printf("# all of %d kinds: %d cases, %d more than %d ms past the deadline, the worst by %lld ms; %d ended for lack of time\n",
+		   nkinds, ncases, late, PROMISED_MS, (long long) worst_ms, out_of_time);
+	check(ncases - out_of_time >= 300, "at least 300 answers were bad in time (%d)", ncases - out_of_time);
+	check(logged("plain accept") == 0 && logged("tls-h2 accept") == 0, "no connection went where a redirection led");
+	check(logged("tls request") > ncases, "(what arrives is logged)");
+}
+
+/* --- the breaker, cancelling, waiting for a turn ---------------------------------- */
+
+typedef struct Claim
+{
+	bool		holds;
+	const char *text;
+}			Claim;
+
+static Claim claims[32];
+static int	nclaims;
+
+/* From the thread of the breaker alone; judged later. */
+static void
+claim(bool holds, const char *text)
+{
+	if (nclaims == LENGTH(claims))
+		abort();
+	claims[nclaims++] = (Claim)
+	{
+		holds, text
+	};
+}
+
+static PgeStatus
+ask_down(const KmsSessions *sessions, const char *key, const char *says)
+{
+	AgentAnswer *answer = ask(sessions, "unwrap", "tls", key, now_ms() + ENOUGH_MS, NULL);
+	PgeStatus	status = answer->status;
+
+	if (says != NULL)
+		claim(strstr(answer->detail, says) != NULL && !is_indiscreet(answer), "what it says of it");
+	drop_answer(answer);
+	return status;
+}
+
+/* Five failures open it; the first success closes it, for all keys. */
+static void *
+breaker_main(void *arg)
+{
+	KmsSessions *sessions = open_sessions("tls", "breaker", ENOUGH_MS, 2);
+	int			after = 0;
+	PgeStatus	status;
+
+	(void) arg;
+	for (int i = 0; i < 5 && logged("tls request POST /v1/transit/decrypt/down ") < 5; i++)
+		claim(ask_down(sessions, "down", NULL) == PGE_UNAVAILABLE, "a service that is down is unavailable");
+	claim(ask_down(sessions, "other", "5 times in a row") == PGE_UNAVAILABLE, "then nothing is asked for a while");
+	claim(logged("tls request POST /v1/transit/decrypt/other ") == 0 && logged("tls request POST /v1/transit/decrypt/down ") == 5, "and nothing was");
+	for (int64_t end = now_ms() + ENOUGH_MS; (status = ask_down(sessions, "down", NULL)) != PGE_OK && now_ms() < end;)
+		pause_ms(50);
+	claim(status == PGE_OK && logged("tls request POST /v1/transit/decrypt/down ") == 6, "until one is let through, and answered");
+	for (int i = 0; i < 5; i++)
+		after += ask_down(sessions, "other", NULL) == PGE_OK;
+	claim(after == 5, "which closes it for all");
+	pge_kms_sessions_release(sessions);
+	return NULL;
+}
+
+typedef struct Hung
+{
+	KmsSessions *sessions;
+	int			timeout_ms;
+	atomic_bool cancelled;
+	PgeStatus	status;
+	bool		indiscreet;
+	int64_t		deadline_ms;
+	int64_t		ended_ms;
+}			Hung;
+
+static void *
+hung_main(void *arg)
+{
+	Hung	   *hung = arg;
+	AgentAnswer *answer;
+
+	hung->deadline_ms = now_ms() + hung->timeout_ms;
+	answer = ask(hung->sessions, "unwrap", "tls", "hangs", hung->deadline_ms, &hung->cancelled);
+	hung->ended_ms = now_ms();
+	hung->status = answer->status;
+	hung->indiscreet = is_indiscreet(answer);
+	drop_answer(answer);
+	return NULL;
+}
+
+static void
+start(pthread_t *thread, void *(*main_of_it) (void *), void *arg)
+{
+	pthread_attr_t attr;
+
+	if (pthread_attr_init(&attr) != 0 || pthread_attr_setstacksize(&attr, 512 * 1024) != 0 ||
+		pthread_create(thread, &attr, main_of_it, arg) != 0)
+		abort();
+	pthread_attr_destroy(&attr);
+}
+
+/* More requests than connections, none of which is ever answered. */
+static void
+waiting_for_a_turn_ends(void)
+{
+	KmsSessions *sessions = open_sessions("tls", "pool", SHORT_MS, 1);
+	Hung		hung[4] = {0};
+	pthread_t	threads[4];
+	int64_t		worst_ms = INT64_MIN;
+
+	for (int i = 0; i < 4; i++)
+	{
+		hung[i].sessions = sessions;
+		hung[i].timeout_ms = SHORT_MS;
+		start(&threads[i], hung_main, &hung[i]);
+	}
+	for (int i = 0; i < 4; i++)
+	{
+		(void) pthread_join(threads[i], NULL);
+		check(hung[i].status == PGE_UNAVAILABLE && !hung[i].indiscreet && hung[i].ended_ms - hung[i].deadline_ms < LATE_MS, "who waits for a connection waits no longer than his time");
+		if (hung[i].ended_ms - hung[i].deadline_ms > worst_ms)
+			worst_ms = hung[i].ended_ms - hung[i].deadline_ms;
+	}
+	printf("# waiting for a connection: late by %lld ms at most\n", (long long) worst_ms);
+	pge_kms_sessions_release(sessions);
+}
+
+static void
+cancelling_ends(void)
+{
+	KmsSessions *sessions = open_sessions("tls", "cancel", ENOUGH_MS, 2);
+	Hung		hung = {.sessions = sessions, .timeout_ms = ENOUGH_MS};
+	int			before = logged("tls request POST /v1/transit/decrypt/hangs ");
+	pthread_t	thread;
+	int64_t		cancelled_ms;
+
+	start(&thread, hung_main, &hung);
+	for (int64_t end = now_ms() + ENOUGH_MS; logged("tls request POST /v1/transit/decrypt/hangs ") == before && now_ms() < end;)
+		pause_ms(5);
+	cancelled_ms = now_ms();
+	atomic_store(&hung.cancelled, true);
+	(void) pthread_join(thread, NULL);
+	check(hung.status == PGE_UNAVAILABLE && !hung.indiscreet && hung.ended_ms - cancelled_ms < LATE_MS, "a cancelled request ends at once");
+	printf("# cancelled: ended after %lld ms\n", (long long) (hung.ended_ms - cancelled_ms));
+	pge_kms_sessions_release(sessions);
+}
+
+/* --- all of it ---------------------------------------------------------------------- */
+
+/* A DEK that the service has wrapped while it was good. */
+static bool
+prepare(void)
+{
+	static const PgeBinding bound = {.keyring = {1}, .dek_id = 1, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1, .key_id = {(const uint8_t *) "k", 1}};
+	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
+	KmsSessions *sessions = open_sessions("tls", "first", ENOUGH_MS, 2);
+	AgentAnswer *answer;
+	bool		prepared;
+
+	if (pge_binding_encode(&bound, &out) != PGE_OK)
+		abort();
+	binding = pge_buffer_bytes(&out);
+	answer = ask(sessions, "wrap", "tls", "good", now_ms() + ENOUGH_MS, NULL);
+	prepared = check(answer->status == PGE_OK && answer->nwrapped == 1 && answer->has_check_value, "(a DEK is wrapped) %s", answer->detail);
+	wrapping = answer->wrapped[0];
+	memcpy(check_value, answer->check_value, sizeof(check_value));
+	drop_answer(answer);
+	answer = ask(sessions, "unwrap", "tls", "good", now_ms() + ENOUGH_MS, NULL);
+	prepared = check(answer->status == PGE_OK && answer->has_dek, "(and unwrapped) %s", answer->detail) && prepared;
+	dek = answer->dek;
+	drop_answer(answer);
+	EVP_EncodeBlock(dek_text, dek.bytes, PGE_DEK_LEN);
+	pge_kms_sessions_release(sessions);
+	return prepared;
+}
+
+static void
+run_all(void)
+{
+	pthread_t	workers[WORKERS];
+	pthread_t	breaker;
+
+	start(&breaker, breaker_main, NULL);
+	for (int i = 0; i < WORKERS; i++)
+		start(&workers[i], worker_main, NULL);
+	for (int i = 0; i < WORKERS; i++)
+		(void) pthread_join(workers[i], NULL);
+	(void) pthread_join(breaker, NULL);
+}
+
+int
+main(void)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	int64_t		start_ms = now_ms();
+
+	sigaction(SIGPIPE, &ignore, NULL);
+	if (!start_server())
+	{
+		stop_server();
+		printf("SKIP: vault_faults_test needs python3 and openssl\n");
+		return 77;
+	}
+	pge_json_init();
+	if (pge_http_init() != PGE_OK)
+		abort();
+	if (prepare())
+	{
+		run_all();
+		printf("# %d cases, %d at a time: %lld ms\n", ncases, WORKERS, (long long) (now_ms() - start_ms));
+		judge_all();
+		for (int i = 0; i < nclaims; i++)
+			check(claims[i].holds, "breaker: %s", claims[i].text);
+		waiting_for_a_turn_ends();
+		cancelling_ends();
+	}
+	let_lookups_go_on();
+	for (int64_t end = now_ms() + ENOUGH_MS; pge_kms_sessions_closing() > 0 && now_ms() < end;)
+		pause_ms(5);
+	check(pge_kms_sessions_closing() == 0, "all sessions are closed");
+	stop_server();
+	return check_done();
+}
