@@ -38,8 +38,13 @@
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
 #define SHORT_MS		400
 #define PROMISED_MS		100		/* what is later is counted, */
+#define CANCEL_MS		200
+#define MOST_MS			500		/* at least two of three who wait to the end
+								 * are no later */
 #define LATE_MS			2000	/* and what is that late fails */
 #define ENOUGH_MS		30000
+#define SLOW_MS			1000	/* nothing that is not asked to wait takes so
+								 * long */
 #define WORKERS			24
 #define CASES_MAX		4000
 #define KINDS_MAX		100
@@ -55,7 +60,6 @@ typedef struct Case
 	char		request[16];
 	char		where[32];
 	uint64_t	allowed;		/* a bit per PgeStatus */
-	bool		may_be_fine;	/* PGE_OK is among them */
 
 	PgeStatus	status;
 	int64_t		late_ms;		/* past the deadline; negative: in time */
@@ -65,6 +69,7 @@ typedef struct Case
 	char		detail[PGE_FRAME_DETAIL_MAX + 1];
 	PgeStatus	after;			/* of a good request on the same session */
 	bool		wrong_key_after;
+	bool		repeated;		/* that was asked more than once */
 }			Case;
 
 typedef struct Kind
@@ -232,7 +237,6 @@ read_line(const char *line)
 		sscanf(line, "case %15s %31s %15s %31s %63s", c->name, c->kind, c->request, c->where, statuses) == 5)
 	{
 		c->allowed = read_statuses(statuses);
-		c->may_be_fine = (c->allowed & 1) != 0;
 		ncases++;
 	}
 	else if (nports < LENGTH(ports) && sscanf(line, "%31s %d", ports[nports].name, &ports[nports].port) == 2)
@@ -433,6 +437,32 @@ note(Case * c, const AgentAnswer *answer, int64_t late_ms)
 	(void) snprintf(c->detail, sizeof(c->detail), "%s", answer->detail);
 }
 
+/*
+ * Once more only where the machine was too slow to connect, perhaps five times in a row,
+ * which opens the breaker: no case alone does.
+ */
+static void
+ask_after(Case * c, const KmsSessions *shared)
+{
+	int64_t		end_ms = now_ms() + ENOUGH_MS;
+	bool		again;
+
+	do
+	{
+		int64_t		start_ms = now_ms();
+		AgentAnswer *answer = ask(shared, "unwrap", "tls", "good", end_ms, NULL);
+		bool		is_open = strstr(answer->detail, "times in a row") != NULL;
+
+		c->after = answer->status;
+		c->wrong_key_after = has_wrong_key(answer);
+		drop_answer(answer);
+		again = c->after == PGE_UNAVAILABLE && (is_open || now_ms() - start_ms >= SLOW_MS) && now_ms() < end_ms;
+		c->repeated = c->repeated || again;
+		if (again)
+			pause_ms(50);
+	} while (again);
+}
+
 static void
 run_case(Case * c, KmsSessions *shared)
 {
@@ -447,12 +477,7 @@ run_case(Case * c, KmsSessions *shared)
 	if (own)
 		pge_kms_sessions_release(sessions);
 	else
-	{
-		answer = ask(shared, "unwrap", "tls", "good", now_ms() + ENOUGH_MS, NULL);
-		c->after = answer->status;
-		c->wrong_key_after = has_wrong_key(answer) || !answer->has_dek;
-		drop_answer(answer);
-	}
+		ask_after(c, shared);
 }
 
 static void *
@@ -528,11 +553,21 @@ judge_all(void)
 {
 	int			out_of_time = 0;
 	int			late = 0;
+	int			to_the_end = 0;
+	int			very_late = 0;
+	int			repeated = 0;
 	int64_t		worst_ms = INT64_MIN;
 
 	for (int i = 0; i < ncases; i++)
 	{
 		count(&cases[i]);
+		repeated += cases[i].repeated;
+		/* (Those with a session of their own wait for its token, not here.) */
+		if (strcmp(cases[i].where, SHARED) == 0)
+		{
+			to_the_end += cases[i].late_ms >= 0;
+			very_late += cases[i].late_ms > MOST_MS;
+		}
 		judge(&cases[i]);
 	}
 	printf("# kind                 cases  later than %d ms  worst  ended for lack of time\n", PROMISED_MS);
@@ -549,6 +584,8 @@ judge_all(void)
 	printf("# all of %d kinds: %d cases, %d more than %d ms past the deadline, the worst by %lld ms; %d ended for lack of time\n",
 		   nkinds, ncases, late, PROMISED_MS, (long long) worst_ms, out_of_time);
 	check(ncases - out_of_time >= 300, "at least 300 answers were bad in time (%d)", ncases - out_of_time);
+	check(repeated * 4 <= ncases, "of the requests after them few had to be repeated (%d)", repeated);
+	check(to_the_end > 0 && very_late * 3 <= to_the_end, "of %d who waited to the end most ended in time (%d were late by %d ms)", to_the_end, very_late, MOST_MS);
 	check(logged("plain accept") == 0 && logged("tls-h2 accept") == 0, "no connection went where a redirection led");
 	check(logged("tls request") > ncases, "(what arrives is logged)");
 }
@@ -600,7 +637,7 @@ breaker_main(void *arg)
 	for (int i = 0; i < 5 && logged("tls request POST /v1/transit/decrypt/down ") < 5; i++)
 		claim(ask_down(sessions, "down", NULL) == PGE_UNAVAILABLE, "a service that is down is unavailable");
 	claim(ask_down(sessions, "other", "5 times in a row") == PGE_UNAVAILABLE, "then nothing is asked for a while");
-	claim(logged("tls request POST /v1/transit/decrypt/other ") == 0 && logged("tls request POST /v1/transit/decrypt/down ") == 5, "and nothing was");
+	claim(logged("tls request POST /v1/transit/decrypt/other ") == 0 && logged("tls request POST /v1/transit/decrypt/down ") <= 5, "and nothing was");
 	for (int64_t end = now_ms() + ENOUGH_MS; (status = ask_down(sessions, "down", NULL)) != PGE_OK && now_ms() < end;)
 		pause_ms(50);
 	claim(status == PGE_OK && logged("tls request POST /v1/transit/decrypt/down ") == 6, "until one is let through, and answered");
@@ -614,6 +651,7 @@ breaker_main(void *arg)
 typedef struct Hung
 {
 	KmsSessions *sessions;
+	const char *listener;
 	int			timeout_ms;
 	atomic_bool cancelled;
 	PgeStatus	status;
@@ -629,7 +667,7 @@ hung_main(void *arg)
 	AgentAnswer *answer;
 
 	hung->deadline_ms = now_ms() + hung->timeout_ms;
-	answer = ask(hung->sessions, "unwrap", "tls", "hangs", hung->deadline_ms, &hung->cancelled);
+	answer = ask(hung->sessions, "unwrap", hung->listener, "hangs", hung->deadline_ms, &hung->cancelled);
 	hung->ended_ms = now_ms();
 	hung->status = answer->status;
 	hung->indiscreet = is_indiscreet(answer);
@@ -660,6 +698,7 @@ waiting_for_a_turn_ends(void)
 	for (int i = 0; i < 4; i++)
 	{
 		hung[i].sessions = sessions;
+		hung[i].listener = "tls";
 		hung[i].timeout_ms = SHORT_MS;
 		start(&threads[i], hung_main, &hung[i]);
 	}
@@ -674,24 +713,43 @@ waiting_for_a_turn_ends(void)
 	pge_kms_sessions_release(sessions);
 }
 
+/* In a lookup, a connection, TLS, an answer; and, of two, while waiting for the other's connection. */
 static void
 cancelling_ends(void)
 {
-	KmsSessions *sessions = open_sessions("tls", "cancel", ENOUGH_MS, 2);
-	Hung		hung = {.sessions = sessions, .timeout_ms = ENOUGH_MS};
-	int			before = logged("tls request POST /v1/transit/decrypt/hangs ");
-	pthread_t	thread;
-	int64_t		cancelled_ms;
+	static const char *const listeners[] = {"hangs.test", "full", "tls-silent", "tls", "tls"};
+	Hung		hung[LENGTH(listeners)] = {0};
+	pthread_t	threads[LENGTH(listeners)];
+	int64_t		cancelled_ms[LENGTH(listeners)];
+	int			late = 0;
 
-	start(&thread, hung_main, &hung);
-	for (int64_t end = now_ms() + ENOUGH_MS; logged("tls request POST /v1/transit/decrypt/hangs ") == before && now_ms() < end;)
-		pause_ms(5);
-	cancelled_ms = now_ms();
-	atomic_store(&hung.cancelled, true);
-	(void) pthread_join(thread, NULL);
-	check(hung.status == PGE_UNAVAILABLE && !hung.indiscreet && hung.ended_ms - cancelled_ms < LATE_MS, "a cancelled request ends at once");
-	printf("# cancelled: ended after %lld ms\n", (long long) (hung.ended_ms - cancelled_ms));
-	pge_kms_sessions_release(sessions);
+	for (int i = 0; i < LENGTH(listeners); i++)
+	{
+		int			before = logged("tls request POST /v1/transit/decrypt/hangs ");
+
+		hung[i].listener = listeners[i];
+		hung[i].timeout_ms = ENOUGH_MS;
+		hung[i].sessions = i == 4 ? pge_kms_sessions_hold(hung[3].sessions) : open_sessions(listeners[i], "cancel", ENOUGH_MS, 1);
+		start(&threads[i], hung_main, &hung[i]);
+		for (int64_t end = now_ms() + ENOUGH_MS; i == 3 && logged("tls request POST /v1/transit/decrypt/hangs ") == before && now_ms() < end;)
+			pause_ms(5);
+	}
+	/* as far as they come by then */
+	pause_ms(SHORT_MS);
+	for (int i = LENGTH(listeners) - 1; i >= 0; i--)
+	{
+		cancelled_ms[i] = now_ms();
+		atomic_store(&hung[i].cancelled, true);
+		(void) pthread_join(threads[i], NULL);
+		/* the other status: before it had begun */
+		check((hung[i].status == PGE_UNAVAILABLE || hung[i].status == PGE_AGENT_UNREACHABLE) &&
+			  !hung[i].indiscreet && hung[i].ended_ms - cancelled_ms[i] < LATE_MS, "a cancelled request ends at once: %s", listeners[i]);
+		printf("# cancelled: ended after %lld ms\n", (long long) (hung[i].ended_ms - cancelled_ms[i]));
+		late += hung[i].ended_ms - cancelled_ms[i] > CANCEL_MS;
+	}
+	for (int i = 0; i < LENGTH(listeners); i++)
+		pge_kms_sessions_release(hung[i].sessions);
+	printf("# %d of %d cancelled requests took more than %d ms to end\n", late, LENGTH(listeners), CANCEL_MS);
 }
 
 /* --- all of it ---------------------------------------------------------------------- */
