@@ -81,7 +81,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (status == PGE_OK)
 		require(answer.status == 200 || answer.status == 204);
 	status = pge_vault_classify_login(&answer, detail);
-	require(status == PGE_OK || status == PGE_UNAVAILABLE || status == PGE_THROTTLED || status == PGE_UNAUTHENTICATED);
+	require(status == PGE_OK || status == PGE_UNAVAILABLE || status == PGE_THROTTLED ||
+			status == PGE_UNAUTHENTICATED || (status == PGE_DENIED && answer.status == 403));
 	read_all(pge_buffer_bytes(&body));
 	free(body.data);
 	return 0;
