@@ -18,7 +18,6 @@
 #include "agent/kms_sessions.h"
 
 #define SLOT_NONE		(-1)
-#define SCHEME_SHOWN	32
 
 struct KmsFile
 {
@@ -43,11 +42,8 @@ static atomic_int closing;
 static atomic_int users_of_slot[KMS_SESSIONS_MAX];	/* sessions that are open,
 													 * of any set */
 
-static PgeStatus parse(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail);
 static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 							   KmsTarget *target, char *detail);
-static PgeStatus write_uri(const KmsTarget *target, const KeyUri *key, const char *instance,
-						   char uri[PGE_KEK_URI_MAX + 1], char *detail);
 static KmsFile *read_file(const char *path, PgeStatus *status, char *detail);
 static KmsFile *hold_file(KmsFile *file);
 static void release_file(KmsFile *file);
@@ -153,11 +149,11 @@ pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
 	};
 	if (uri.len == 0)
 		return PGE_OK;
-	status = parse(uri, &target->key, &provider, detail);
+	status = pge_kms_parse_uri(uri, &target->key, &provider, detail);
 	if (status == PGE_OK)
 		status = find_instance(sessions, provider, target, detail);
 	if (status == PGE_OK)
-		status = write_uri(target, &target->key, "", target->uri, detail);
+		status = pge_kms_format_uri(&target->key, "", target->instance, target->uri, detail);
 	target->has_key = status == PGE_OK;
 	return status;
 }
@@ -203,30 +199,9 @@ pge_kms_target_uri(const KmsTarget *target, const char *known_as,
 	if (known_as[0] != '\0')
 		status = target->opened->provider->parse_uri(pge_bytes(known_as, strlen(known_as)), &key, detail);
 	if (status == PGE_OK)
-		return write_uri(target, &key, target->key.instance, uri, detail);
+		return pge_kms_format_uri(&key, target->key.instance, target->instance, uri, detail);
 	pge_kms_detail(detail, "The key service's name of the key is no URI.");
 	return PGE_UNAVAILABLE;
-}
-
-static PgeStatus
-parse(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail)
-{
-	const KmsProvider *const *list = pge_kms_providers();
-	int			shown = 0;
-
-	for (int i = 0; list[i] != NULL; i++)
-	{
-		PgeStatus	status = list[i]->parse_uri(uri, key, detail);
-
-		*provider = list[i];
-		if (status != PGE_KEK_NOT_FOUND)
-			return status;
-	}
-	while (shown < (int) uri.len && shown < SCHEME_SHOWN && uri.data[shown] != ':')
-		shown++;
-	pge_kms_detail(detail, "This version of pg_envelope has no key service \"%.*s\".",
-				   shown, (const char *) uri.data);
-	return PGE_KEK_NOT_FOUND;
 }
 
 static PgeStatus
@@ -243,25 +218,6 @@ find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 		pge_kms_detail_append(detail, "The configuration as it is now is not in force: %s",
 							  sessions->problem);
 	return status;
-}
-
-static PgeStatus
-write_uri(const KmsTarget *target, const KeyUri *key, const char *instance,
-		  char uri[PGE_KEK_URI_MAX + 1], char *detail)
-{
-	const KmsProvider *provider = target->opened->provider;
-	KeyUri		named = *key;
-	PgeStatus	status;
-
-	snprintf(named.instance, sizeof(named.instance), "%s", instance);
-	if (provider->format_uri != NULL)
-		status = provider->format_uri(&named, target->instance->server, uri);
-	else
-		status = pge_key_uri_format(&named, target->instance->server, uri);
-	if (status == PGE_OK)
-		return PGE_OK;
-	pge_kms_detail(detail, "With its server and its instance the URI is longer than %d bytes.", PGE_KEK_URI_MAX);
-	return PGE_INVALID;
 }
 
 /* NULL: it is not in order, or memory is short. */

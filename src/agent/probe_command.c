@@ -14,17 +14,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/commands.h"
 #include "agent/kms/json.h"
 #include "agent/kms/kms.h"
+#include "agent/kms/monotonic.h"
 #include "crypto/random.h"
 #include "crypto/selftest.h"
 #include "format/binding.h"
 
 #define STEP_MS			10000	/* the default of pg_envelope.kms_timeout */
-#define SCHEME_SHOWN	32
 
 typedef struct Options
 {
@@ -83,7 +82,6 @@ static bool parse_options(int argc, char **argv, Options *options);
 static bool run(Probe *probe);
 static bool configure(Probe *probe);
 static PgeStatus find_section(Probe *probe, char *detail);
-static PgeStatus parse_uri(Probe *probe, char *detail);
 static bool open_session(Probe *probe);
 static bool reach(Probe *probe);
 static bool describe(Probe *probe);
@@ -94,7 +92,6 @@ static KmsCall call_of(const Probe *probe, KmsOperation operation);
 static bool perform(const Probe *probe, const char *name, KmsCall *call, KmsResult *result);
 static const char *advice(PgeStatus status);
 static bool tell(const char *name, PgeStatus status, const char *detail, const char *what_to_do, int64_t us);
-static int64_t now_us(void);
 
 int
 pge_command_probe(int argc, char **argv)
@@ -166,54 +163,28 @@ configure(Probe *probe)
 {
 	char		detail[KMS_DETAIL_LEN] = "";
 	char		heading[KMS_INSTANCE_HEADING_LEN];
-	int64_t		before_us = now_us();
+	int64_t		before_us = pge_monotonic_us();
 	PgeStatus	status = pge_kms_config_read(probe->options->config, &probe->config, detail);
 
 	if (status == PGE_OK)
 		status = find_section(probe, detail);
 	if (status == PGE_OK)
 		pge_kms_detail(detail, "%s serves %s", pge_kms_instance_heading(probe->instance, heading), probe->uri);
-	return tell("config", status, detail, "", now_us() - before_us);
+	return tell("config", status, detail, "", pge_monotonic_us() - before_us);
 }
 
 static PgeStatus
 find_section(Probe *probe, char *detail)
 {
-	KeyUri		named;
-	PgeStatus	status = parse_uri(probe, detail);
+	PgeBytes	uri = pge_bytes(probe->options->uri, strlen(probe->options->uri));
+	PgeStatus	status = pge_kms_parse_uri(uri, &probe->key, &probe->provider, detail);
 
 	if (status != PGE_OK)
 		return status;
 	status = pge_kms_config_find(probe->config, &probe->key, probe->provider, &probe->instance, detail);
 	if (status != PGE_OK && probe->options->config == NULL)
 		pge_kms_detail_append(detail, "No file was given: --config FILE.");
-	if (status != PGE_OK)
-		return status;
-	named = probe->key;
-	named.instance[0] = '\0';
-	if (probe->provider->format_uri != NULL)
-		return probe->provider->format_uri(&named, probe->instance->server, probe->uri);
-	return pge_key_uri_format(&named, probe->instance->server, probe->uri);
-}
-
-static PgeStatus
-parse_uri(Probe *probe, char *detail)
-{
-	const KmsProvider *const *list = pge_kms_providers();
-	PgeBytes	uri = pge_bytes(probe->options->uri, strlen(probe->options->uri));
-	int			shown = (int) strcspn(probe->options->uri, ":");
-
-	for (int i = 0; list[i] != NULL; i++)
-	{
-		PgeStatus	status = list[i]->parse_uri(uri, &probe->key, detail);
-
-		probe->provider = list[i];
-		if (status != PGE_KEK_NOT_FOUND)
-			return status;
-	}
-	pge_kms_detail(detail, "This version of pg_envelope has no key service \"%.*s\".",
-				   shown < SCHEME_SHOWN ? shown : SCHEME_SHOWN, probe->options->uri);
-	return PGE_KEK_NOT_FOUND;
+	return status == PGE_OK ? pge_kms_format_uri(&probe->key, "", probe->instance, probe->uri, detail) : status;
 }
 
 /* Asks nobody yet, so it is no step unless it fails. */
@@ -319,7 +290,7 @@ call_of(const Probe *probe, KmsOperation operation)
 			.uri = pge_bytes(probe->uri, strlen(probe->uri)),
 			.key = &probe->key,
 			.binding = pge_bytes(probe->binding, probe->binding_len),
-			.deadline_ms = (uint64_t) (now_us() / 1000) + STEP_MS,
+			.deadline_ms = (uint64_t) (pge_monotonic_us() / 1000) + STEP_MS,
 	};
 }
 
@@ -328,11 +299,11 @@ static bool
 perform(const Probe *probe, const char *name, KmsCall *call, KmsResult *result)
 {
 	char		found[KMS_DETAIL_LEN] = "";
-	int64_t		before_us = now_us();
+	int64_t		before_us = pge_monotonic_us();
 	int64_t		took_us;
 
 	probe->provider->perform(probe->session, call, result);
-	took_us = now_us() - before_us;
+	took_us = pge_monotonic_us() - before_us;
 	if (result->status != PGE_OK)
 		return tell(name, result->status, result->detail, advice(result->status), took_us);
 	pge_kms_detail(found, "version %s", result->kek_version);
@@ -369,13 +340,4 @@ tell(const char *name, PgeStatus status, const char *detail, const char *what_to
 		   detail[0] != '\0' ? detail : pge_status_name(status), what_to_do[0] != '\0' ? " " : "",
 		   what_to_do, us / 1000, us % 1000 / 100);
 	return status == PGE_OK;
-}
-
-static int64_t
-now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }

@@ -11,8 +11,8 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "agent/kms/monotonic.h"
 #include "agent/requests.h"
 #include "crypto/random.h"
 #include "format/binding.h"
@@ -398,12 +398,7 @@ fail(RequestRun *run, PgeStatus status, const char *detail)
 static bool
 is_late(const RequestRun *run)
 {
-	struct timespec now;
-
-	if (run->deadline_ms == 0)
-		return false;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000 >= run->deadline_ms;
+	return run->deadline_ms != 0 && pge_monotonic_ms() >= run->deadline_ms;
 }
 
 static void

@@ -23,6 +23,7 @@
 #include <time.h>
 
 #include "agent/kms/http_private.h"
+#include "agent/kms/monotonic.h"
 
 #define POOL_STACK	(512 * 1024)
 #define STEP_MS		50			/* how often "cancelled" is looked at */
@@ -68,7 +69,6 @@ static int	time_to_sleep(HttpPool *pool);
 static void fail_active(HttpPool *pool);
 static void remove_active(HttpPool *pool, HttpCall *call);
 static void finish(HttpPool *pool, HttpCall *call, CURLcode result);
-static uint64_t now_ms(void);
 
 PgeStatus
 pge_http_pool_new(const HttpIdentity *identity, HttpPool **result,
@@ -284,7 +284,7 @@ activate(HttpPool *pool, HttpCall *call)
 {
 	CURLcode	result;
 
-	if (is_over(call, now_ms(), &result))
+	if (is_over(call, pge_monotonic_ms(), &result))
 	{
 		finish(pool, call, result);
 		return;
@@ -324,7 +324,7 @@ collect_finished(HttpPool *pool)
 static void
 end_overdue(HttpPool *pool)
 {
-	uint64_t	now = now_ms();
+	uint64_t	now = pge_monotonic_ms();
 	CURLcode	result;
 	HttpCall   *next;
 	HttpCall   *over = NULL;
@@ -380,7 +380,7 @@ is_over(const HttpCall *call, uint64_t now, CURLcode *result)
 static int
 time_to_sleep(HttpPool *pool)
 {
-	uint64_t	now = now_ms();
+	uint64_t	now = pge_monotonic_ms();
 	uint64_t	wake = now + STEP_MS;
 	bool		busy = pool->active != NULL;
 
@@ -438,13 +438,4 @@ finish(HttpPool *pool, HttpCall *call, CURLcode result)
 	call->done = true;
 	pthread_cond_signal(&call->wake);
 	pthread_mutex_unlock(&pool->lock);
-}
-
-static uint64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	(void) clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }

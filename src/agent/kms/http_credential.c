@@ -38,7 +38,7 @@ typedef struct HeldCredential
 	uint64_t	renew_ms;		/* boot time; 0: never */
 	uint64_t	expires_ms;		/* boot time; 0: never */
 	bool		proven;			/* a call was not refused with it */
-}			HeldCredential;
+} HeldCredential;
 
 struct HttpCredentials
 {
@@ -83,19 +83,19 @@ static void sleep_until_due(HttpCredentials *c);
 static bool is_due(const HttpCredentials *c);
 static void look_for_change(HttpCredentials *c);
 static void refresh(HttpCredentials *c, bool may_renew);
-static PgeStatus ask_provider(HttpCredentials *c, const HeldCredential * old, bool may_renew, HeldCredential * new, char *detail);
-static PgeStatus renew(HttpCredentials *c, const HeldCredential * old, HeldCredential * new, char *detail);
-static bool is_time_to_renew(const HeldCredential * held);
-static void install(HttpCredentials *c, HeldCredential * new);
+static PgeStatus ask_provider(HttpCredentials *c, const HeldCredential *old, bool may_renew, HeldCredential *new, char *detail);
+static PgeStatus renew(HttpCredentials *c, const HeldCredential *old, HeldCredential *new, char *detail);
+static bool is_time_to_renew(const HeldCredential *held);
+static void install(HttpCredentials *c, HeldCredential *new);
 static void note_failure(HttpCredentials *c, PgeStatus status, const char *detail);
 static void answer_refusals(HttpCredentials *c);
 static bool serves_others(const HttpCredentials *c);
 static PgeStatus verify(HttpCredentials *c, char *detail);
 static void replace_refused(HttpCredentials *c);
 static void note_replacement(HttpCredentials *c);
-static void drop(HeldCredential * *held);
+static void drop(HeldCredential **held);
 static bool is_passing(PgeStatus status);
-static bool is_valid(const HeldCredential * held);
+static bool is_valid(const HeldCredential *held);
 static bool wait_for_news(HttpCredentials *c, const HttpLimits *limits);
 static PgeStatus say_given_up(HttpCredentials *c, const HttpLimits *limits, char *detail);
 static HttpLimits own_limits(const HttpCredentials *c);
@@ -219,7 +219,7 @@ pge_http_credentials_life(HttpCredentials *c, const HttpLimits *limits, HttpCred
 {
 	HttpLease	lease = {NULL, 0};
 	PgeStatus	status = pge_http_credentials_wait(c, limits, &lease, detail);
-	const		HeldCredential *held = (const HeldCredential *) lease.credential;
+	const HeldCredential *held = (const HeldCredential *) lease.credential;
 	uint64_t	now_ms = clock_ms(CLOCK_BOOTTIME);
 
 	*life = (HttpCredentialLife)
@@ -330,7 +330,7 @@ keep_fresh(void *arg)
 static bool
 is_due(const HttpCredentials *c)
 {
-	const		HeldCredential *held = c->current;
+	const HeldCredential *held = c->current;
 
 	if (clock_ms(CLOCK_MONOTONIC) < c->next_ms)
 		return false;
@@ -338,7 +338,7 @@ is_due(const HttpCredentials *c)
 }
 
 static bool
-is_time_to_renew(const HeldCredential * held)
+is_time_to_renew(const HeldCredential *held)
 {
 	return held->renew_ms != 0 && clock_ms(CLOCK_BOOTTIME) >= held->renew_ms;
 }
@@ -350,7 +350,7 @@ sleep_until_due(HttpCredentials *c)
 	uint64_t	now_ms = clock_ms(CLOCK_MONOTONIC);
 	uint64_t	until_ms = now_ms + (uint64_t) c->config.policy->look_ms;
 	uint64_t	boot_ms = clock_ms(CLOCK_BOOTTIME);
-	const		HeldCredential *held = c->current;
+	const HeldCredential *held = c->current;
 	struct timespec until;
 
 	if (held != NULL && held->renew_ms > boot_ms && until_ms > now_ms + (held->renew_ms - boot_ms))
@@ -416,7 +416,7 @@ refresh(HttpCredentials *c, bool may_renew)
  * login that is written again): the credential there is, is renewed in time all the same.
  */
 static PgeStatus
-ask_provider(HttpCredentials *c, const HeldCredential * old, bool may_renew, HeldCredential * new, char *detail)
+ask_provider(HttpCredentials *c, const HeldCredential *old, bool may_renew, HeldCredential *new, char *detail)
 {
 	const HttpCredentialSource *source = c->config.source;
 	bool		renewable = old != NULL && is_valid(old) && old->credential.renewable && source->renew != NULL;
@@ -441,7 +441,7 @@ ask_provider(HttpCredentials *c, const HeldCredential * old, bool may_renew, Hel
 }
 
 static PgeStatus
-renew(HttpCredentials *c, const HeldCredential * old, HeldCredential * new, char *detail)
+renew(HttpCredentials *c, const HeldCredential *old, HeldCredential *new, char *detail)
 {
 	HttpLimits	limits = own_limits(c);
 	PgeStatus	status;
@@ -458,7 +458,7 @@ renew(HttpCredentials *c, const HeldCredential * old, HeldCredential * new, char
  * servers that started together would come together for ever.
  */
 static void
-install(HttpCredentials *c, HeldCredential * new)
+install(HttpCredentials *c, HeldCredential *new)
 {
 	uint64_t	told_ms = new->credential.lifetime_ms;
 	uint64_t	life_ms = told_ms < LIFETIME_MAX_MS ? told_ms : LIFETIME_MAX_MS;
@@ -594,7 +594,7 @@ note_replacement(HttpCredentials *c)
 }
 
 static void
-drop(HeldCredential * *held)
+drop(HeldCredential **held)
 {
 	if (*held != NULL && --(*held)->users == 0)
 	{
@@ -612,7 +612,7 @@ is_passing(PgeStatus status)
 }
 
 static bool
-is_valid(const HeldCredential * held)
+is_valid(const HeldCredential *held)
 {
 	return held != NULL && (held->expires_ms == 0 || clock_ms(CLOCK_BOOTTIME) < held->expires_ms);
 }

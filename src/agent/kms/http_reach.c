@@ -10,9 +10,9 @@
  *-------------------------------------------------------------------------
  */
 #include <inttypes.h>
-#include <time.h>
 
 #include "agent/kms/http_reach.h"
+#include "agent/kms/monotonic.h"
 
 #define SECONDS_A_DAY	86400
 
@@ -22,7 +22,6 @@ static bool tell_host(KmsWay *way, const HttpFacts *facts, PgeStatus status, con
 static bool tell_tls(KmsWay *way, const HttpFacts *facts, PgeStatus status, const char *detail);
 static void tell_login(KmsWay *way, HttpService *service, const HttpLimits *limits);
 static void fail(KmsStep *step, PgeStatus status, const char *detail, const char *advice);
-static int64_t now_us(void);
 
 void
 pge_http_reach(HttpPool *pool, HttpService *service, const char *url, const HttpLimits *limits, KmsWay *way)
@@ -100,13 +99,13 @@ tell_login(KmsWay *way, HttpService *service, const HttpLimits *limits)
 	HttpCredentialLife life = {0};
 	char		detail[KMS_DETAIL_LEN] = "";
 	bool		needed;
-	int64_t		before_us = now_us();
+	int64_t		before_us = pge_monotonic_us();
 	PgeStatus	status = pge_http_service_credential(service, limits, &needed, &life, detail);
 	KmsStep    *step;
 
 	if (!needed)
 		return;
-	step = pge_kms_way_step(way, "login", status == PGE_OK ? (int64_t) life.took_ms * 1000 : now_us() - before_us);
+	step = pge_kms_way_step(way, "login", status == PGE_OK ? (int64_t) life.took_ms * 1000 : pge_monotonic_us() - before_us);
 	if (status != PGE_OK)
 		fail(step, status, detail, status == PGE_UNAUTHENTICATED ? "Give the section another credential." :
 			 status == PGE_UNAVAILABLE ? "See what the service itself says of its state." : "");
@@ -124,13 +123,4 @@ fail(KmsStep *step, PgeStatus status, const char *detail, const char *advice)
 	/* an answer without all of the way to it there cannot be */
 	step->status = status != PGE_OK ? status : PGE_UNAVAILABLE;
 	pge_kms_detail(step->detail, "%s%s%s", detail, advice[0] != '\0' ? " " : "", advice);
-}
-
-static int64_t
-now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }

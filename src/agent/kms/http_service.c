@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "agent/kms/http_service.h"
+#include "agent/kms/monotonic.h"
 #include "crypto/random.h"
 
 #define LOOK_CANCELLED_MS	50
@@ -40,21 +41,20 @@ typedef struct HttpCallState
 	bool		refreshed;		/* one refused credential is replaced, no
 								 * second */
 	uint64_t	generation;		/* of this try's credential */
-}			HttpCallState;
+} HttpCallState;
 
-static PgeStatus try_once(HttpCallState * state);
-static PgeStatus try_with(HttpCallState * state, const HttpCredential *credential);
-static PgeStatus exchange(HttpCallState * state, const HttpCredential *credential);
-static PgeStatus refuse_if_open(HttpCallState * state);
-static PgeStatus say_open(HttpCallState * state, int wait_ms);
-static bool shows_nothing(const HttpCallState * state, PgeStatus status);
-static void note_outcome(HttpCallState * state, PgeStatus status, bool probe);
-static bool may_try_again(HttpCallState * state, PgeStatus status);
-static bool replace_credential(HttpCallState * state, PgeStatus *status);
+static PgeStatus try_once(HttpCallState *state);
+static PgeStatus try_with(HttpCallState *state, const HttpCredential *credential);
+static PgeStatus exchange(HttpCallState *state, const HttpCredential *credential);
+static PgeStatus refuse_if_open(HttpCallState *state);
+static PgeStatus say_open(HttpCallState *state, int wait_ms);
+static bool shows_nothing(const HttpCallState *state, PgeStatus status);
+static void note_outcome(HttpCallState *state, PgeStatus status, bool probe);
+static bool may_try_again(HttpCallState *state, PgeStatus status);
+static bool replace_credential(HttpCallState *state, PgeStatus *status);
 static bool grant_retry(HttpService *service);
-static bool wait_before_retry(HttpCallState * state);
-static bool is_cancelled(const HttpCallState * state);
-static uint64_t now_ms(void);
+static bool wait_before_retry(HttpCallState *state);
+static bool is_cancelled(const HttpCallState *state);
 
 PgeStatus
 pge_http_service_start(const HttpServiceConfig *config, HttpService **service, char detail[KMS_DETAIL_LEN])
@@ -128,7 +128,7 @@ pge_http_service_call(HttpService *service, const HttpServiceCall *call, HttpAns
 	state.limits.cancelled = call->cancelled;
 	state.limits.deadline_ms = call->deadline_ms;
 	if (call->deadline_ms == 0)
-		state.limits.deadline_ms = now_ms() + (uint64_t) service->config.timeout_ms;
+		state.limits.deadline_ms = pge_monotonic_ms() + (uint64_t) service->config.timeout_ms;
 	pthread_mutex_lock(&service->lock);
 	pge_http_budget_call(&service->budget);
 	pthread_mutex_unlock(&service->lock);
@@ -142,7 +142,7 @@ pge_http_service_call(HttpService *service, const HttpServiceCall *call, HttpAns
 }
 
 static PgeStatus
-try_once(HttpCallState * state)
+try_once(HttpCallState *state)
 {
 	HttpService *service = state->service;
 	HttpLease	lease = {NULL, 0};
@@ -170,7 +170,7 @@ try_once(HttpCallState * state)
 }
 
 static PgeStatus
-try_with(HttpCallState * state, const HttpCredential *credential)
+try_with(HttpCallState *state, const HttpCredential *credential)
 {
 	HttpService *service = state->service;
 	const HttpPolicy *policy = service->config.policy;
@@ -179,8 +179,8 @@ try_with(HttpCallState * state, const HttpCredential *credential)
 	int			wait_ms;
 
 	pthread_mutex_lock(&service->lock);
-	admission = pge_http_breaker_admit(&service->breaker, policy, now_ms());
-	wait_ms = pge_http_breaker_wait_ms(&service->breaker, policy, now_ms());
+	admission = pge_http_breaker_admit(&service->breaker, policy, pge_monotonic_ms());
+	wait_ms = pge_http_breaker_wait_ms(&service->breaker, policy, pge_monotonic_ms());
 	pthread_mutex_unlock(&service->lock);
 	if (admission == HTTP_NOT_ADMITTED)
 		return say_open(state, wait_ms);
@@ -190,14 +190,14 @@ try_with(HttpCallState * state, const HttpCredential *credential)
 }
 
 static PgeStatus
-exchange(HttpCallState * state, const HttpCredential *credential)
+exchange(HttpCallState *state, const HttpCredential *credential)
 {
 	const HttpServiceCall *call = state->call;
 	HttpRequest request = {.method = NULL};
 	PgeStatus	status;
 
 	/* what is not tried says nothing of the service */
-	if (now_ms() >= state->limits.deadline_ms)
+	if (pge_monotonic_ms() >= state->limits.deadline_ms)
 	{
 		pge_kms_detail(state->detail, "There was no time left to ask the service.");
 		return PGE_UNAVAILABLE;
@@ -208,7 +208,7 @@ exchange(HttpCallState * state, const HttpCredential *credential)
 	request.once = !call->repeatable;
 	request.deadline_ms = state->limits.deadline_ms;
 	request.cancelled = state->limits.cancelled;
-	state->hurried = state->limits.deadline_ms < now_ms() + (uint64_t) state->service->config.policy->verdict_ms;
+	state->hurried = state->limits.deadline_ms < pge_monotonic_ms() + (uint64_t) state->service->config.policy->verdict_ms;
 	pge_http_answer_wipe(state->answer);
 	status = pge_http_exchange(state->service->config.pool, &request, state->answer, state->detail);
 	state->exchanged = status == PGE_OK || status == PGE_UNAVAILABLE;
@@ -218,20 +218,20 @@ exchange(HttpCallState * state, const HttpCredential *credential)
 }
 
 static PgeStatus
-refuse_if_open(HttpCallState * state)
+refuse_if_open(HttpCallState *state)
 {
 	HttpService *service = state->service;
 	int			wait_ms;
 
 	pthread_mutex_lock(&service->lock);
-	wait_ms = pge_http_breaker_wait_ms(&service->breaker, service->config.policy, now_ms());
+	wait_ms = pge_http_breaker_wait_ms(&service->breaker, service->config.policy, pge_monotonic_ms());
 	pthread_mutex_unlock(&service->lock);
 	return wait_ms > 0 ? say_open(state, wait_ms) : PGE_OK;
 }
 
 /* A call whose own tries have opened it keeps what it has seen. */
 static PgeStatus
-say_open(HttpCallState * state, int wait_ms)
+say_open(HttpCallState *state, int wait_ms)
 {
 	int			failures = state->service->config.policy->breaker_failures;
 
@@ -246,19 +246,19 @@ say_open(HttpCallState * state, int wait_ms)
 
 /* By who was in a hurry, cancelled, or never got its turn. */
 static bool
-shows_nothing(const HttpCallState * state, PgeStatus status)
+shows_nothing(const HttpCallState *state, PgeStatus status)
 {
 	if (!state->exchanged)
 		return true;
 	if (status != PGE_UNAVAILABLE || state->answer->status != 0)
 		return false;
 	return is_cancelled(state) || !state->answer->begun ||
-		(state->hurried && now_ms() >= state->limits.deadline_ms);
+		(state->hurried && pge_monotonic_ms() >= state->limits.deadline_ms);
 }
 
 /* Any answer but "unavailable" shows that the service is there. */
 static void
-note_outcome(HttpCallState * state, PgeStatus status, bool probe)
+note_outcome(HttpCallState *state, PgeStatus status, bool probe)
 {
 	HttpService *service = state->service;
 
@@ -269,7 +269,7 @@ note_outcome(HttpCallState * state, PgeStatus status, bool probe)
 			pge_http_breaker_abandoned(&service->breaker);
 	}
 	else if (status == PGE_UNAVAILABLE)
-		pge_http_breaker_failed(&service->breaker, service->config.policy, now_ms(), probe);
+		pge_http_breaker_failed(&service->breaker, service->config.policy, pge_monotonic_ms(), probe);
 	else
 		pge_http_breaker_succeeded(&service->breaker);
 	pthread_mutex_unlock(&service->lock);
@@ -277,7 +277,7 @@ note_outcome(HttpCallState * state, PgeStatus status, bool probe)
 
 /* false: *status is final. */
 static bool
-replace_credential(HttpCallState * state, PgeStatus *status)
+replace_credential(HttpCallState *state, PgeStatus *status)
 {
 	HttpCredentials *credentials = state->service->credentials;
 
@@ -291,7 +291,7 @@ replace_credential(HttpCallState * state, PgeStatus *status)
 }
 
 static bool
-may_try_again(HttpCallState * state, PgeStatus status)
+may_try_again(HttpCallState *state, PgeStatus status)
 {
 	const HttpPolicy *policy = state->service->config.policy;
 
@@ -313,7 +313,7 @@ grant_retry(HttpService *service)
 
 /* false: there is no time for another try, or none is granted: that is asked last. */
 static bool
-wait_before_retry(HttpCallState * state)
+wait_before_retry(HttpCallState *state)
 {
 	const HttpPolicy *policy = state->service->config.policy;
 	uint32_t	chance;
@@ -321,12 +321,12 @@ wait_before_retry(HttpCallState * state)
 
 	if (pge_random_bytes(&chance, sizeof(chance)) != PGE_OK)
 		chance = UINT32_MAX / 2;
-	until_ms = now_ms() + (uint64_t)
+	until_ms = pge_monotonic_ms() + (uint64_t)
 		pge_http_backoff_ms(policy->backoff_base_ms, policy->backoff_cap_ms, state->tries, chance,
 							state->answer->retry_after_ms);
 	if (until_ms >= state->limits.deadline_ms || !grant_retry(state->service))
 		return false;
-	for (uint64_t now = now_ms(); now < until_ms; now = now_ms())
+	for (uint64_t now = pge_monotonic_ms(); now < until_ms; now = pge_monotonic_ms())
 	{
 		uint64_t	step_ms = until_ms - now < LOOK_CANCELLED_MS ? until_ms - now : LOOK_CANCELLED_MS;
 		struct timespec step = {0, (long) step_ms * 1000000};
@@ -339,16 +339,7 @@ wait_before_retry(HttpCallState * state)
 }
 
 static bool
-is_cancelled(const HttpCallState * state)
+is_cancelled(const HttpCallState *state)
 {
 	return state->limits.cancelled != NULL && atomic_load(state->limits.cancelled);
-}
-
-static uint64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }

@@ -18,9 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "agent/kms/http_private.h"
+#include "agent/kms/monotonic.h"
 #include "base/limits.h"
 #include "base/secret.h"
 
@@ -317,12 +317,9 @@ set_request(HttpTransfer *transfer)
 static CURLcode
 set_times(HttpTransfer *transfer)
 {
-	struct timespec now;
-	uint64_t	now_ms;
+	uint64_t	now_ms = pge_monotonic_ms();
 	uint64_t	left = 1;		/* 0 would be none */
 
-	(void) clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ms = (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 	if (transfer->request->deadline_ms > now_ms)
 		left = transfer->request->deadline_ms - now_ms;
 	if (left > INT32_MAX / 2)

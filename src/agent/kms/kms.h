@@ -147,6 +147,16 @@ extern const KmsProvider *const *pge_kms_providers(void);
 /* Another step, PGE_OK so far. */
 extern KmsStep *pge_kms_way_step(KmsWay *way, const char *name, int64_t us);
 
+/*
+ * The parts of a URI in any spelling, and whose it is.  PGE_KEK_NOT_FOUND: no
+ * provider's; PGE_INVALID: it is wrong.  *detail says it.
+ */
+extern PgeStatus pge_kms_parse_uri(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail);
+
+/* Its one spelling, at the instance's server; "name" is that of "?instance=", "" for none. */
+extern PgeStatus pge_kms_format_uri(const KeyUri *key, const char *name, const KmsInstance *instance,
+									char uri[PGE_KEK_URI_MAX + 1], char *detail);
+
 /* NULL: no such provider in this build. */
 extern const KmsProvider *pge_kms_provider_named(const char *name);
 

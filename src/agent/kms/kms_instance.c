@@ -14,6 +14,8 @@
 #include "agent/kms/kms_config.h"
 #include "agent/kms/kms_detail.h"
 
+#define SCHEME_SHOWN	32
+
 static bool is_addressed(const KmsInstance *instance, const KeyUri *key, const KmsProvider *provider);
 static bool allows_key(const KmsInstance *instance, const char *path);
 static void say_not_configured(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
@@ -22,6 +24,45 @@ static void say_several(const KmsConfig *config, const KeyUri *key, const KmsPro
 static PgeStatus say_not_for(const KmsInstance *instance, const char *what, const char *list, char *detail);
 static void free_texts(char **texts, int count);
 static bool same_settings(const KmsInstance *a, const KmsInstance *b);
+
+PgeStatus
+pge_kms_parse_uri(PgeBytes uri, KeyUri *key, const KmsProvider **provider, char *detail)
+{
+	const KmsProvider *const *list = pge_kms_providers();
+	int			shown = 0;
+
+	for (int i = 0; list[i] != NULL; i++)
+	{
+		PgeStatus	status = list[i]->parse_uri(uri, key, detail);
+
+		*provider = list[i];
+		if (status != PGE_KEK_NOT_FOUND)
+			return status;
+	}
+	while (shown < (int) uri.len && shown < SCHEME_SHOWN && uri.data[shown] != ':')
+		shown++;
+	pge_kms_detail(detail, "This version of pg_envelope has no key service \"%.*s\".",
+				   shown, (const char *) uri.data);
+	return PGE_KEK_NOT_FOUND;
+}
+
+PgeStatus
+pge_kms_format_uri(const KeyUri *key, const char *name, const KmsInstance *instance,
+				   char uri[PGE_KEK_URI_MAX + 1], char *detail)
+{
+	KeyUri		named = *key;
+	PgeStatus	status;
+
+	snprintf(named.instance, sizeof(named.instance), "%s", name);
+	if (instance->provider->format_uri != NULL)
+		status = instance->provider->format_uri(&named, instance->server, uri);
+	else
+		status = pge_key_uri_format(&named, instance->server, uri);
+	if (status == PGE_OK)
+		return PGE_OK;
+	pge_kms_detail(detail, "With its server and its instance the URI is longer than %d bytes.", PGE_KEK_URI_MAX);
+	return PGE_INVALID;
+}
 
 void
 pge_kms_config_free(KmsConfig *config)

@@ -11,13 +11,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/kms/key_memory.h"
 #include "agent/kms/kms_detail.h"
 #include "agent/kms/kms_local.h"
 #include "agent/kms/kms_local_hooks.h"
 #include "agent/kms/loaded_keyring.h"
+#include "agent/kms/monotonic.h"
 #include "agent/kms/passphrase.h"
 #include "crypto/aead.h"
 #include "crypto/random.h"
@@ -50,7 +50,6 @@ static PgeStatus not_found(const KmsCall *call, uint32_t version, char *detail);
 static void set_result(KmsResult *result, const uint8_t *uuid, uint32_t version);
 static void explain_protection(LoadedKeyring *keyring, char *detail);
 static bool is_cancelled(const KmsCall *call);
-static int64_t now_us(void);
 
 static const char *const no_settings[] = {NULL};
 
@@ -176,7 +175,7 @@ local_reach(KmsSession *session, const KmsCall *call, KmsWay *way)
 	LoadedKeyring *keyring = (LoadedKeyring *) session;
 	KmsStep    *step = pge_kms_way_step(way, "keyring", 0);
 	KmsResult	result = {.status = PGE_OK};
-	int64_t		before_us = now_us();
+	int64_t		before_us = pge_monotonic_us();
 
 	if (pge_loaded_keyring_path(keyring)[0] == '\0')
 	{
@@ -191,7 +190,7 @@ local_reach(KmsSession *session, const KmsCall *call, KmsWay *way)
 	else
 		pge_kms_detail(step->detail, "%s pg_envelope.keyring_file says where it is, \"pg_envelope_agent keyring\" looks at it and restores a copy.",
 					   result.detail);
-	step->us = now_us() - before_us;
+	step->us = pge_monotonic_us() - before_us;
 	pge_secret_wipe(&result, sizeof(result));
 }
 
@@ -435,13 +434,4 @@ static bool
 is_cancelled(const KmsCall *call)
 {
 	return call->cancelled != NULL && atomic_load(call->cancelled);
-}
-
-static int64_t
-now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }

@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/kms/http_reach.h"
 #include "agent/kms/http_service.h"
@@ -28,6 +27,7 @@
 #include "agent/kms/kms_vault.h"
 #include "agent/kms/kms_vault_messages.h"
 #include "agent/kms/kms_vault_settings.h"
+#include "agent/kms/monotonic.h"
 #include "agent/kms/secret_file.h"
 
 #define KEY_REMEMBERED_MS	600000
@@ -93,7 +93,6 @@ static PgeStatus build(void *arg, const HttpCredential *credential, HttpRequest 
 static void fill_request(const VaultExchange *exchange, const char *token, HttpRequest *request);
 static void tell_denied(VaultOperation operation, const char *path, char *detail);
 static PgeBytes body_of(const HttpAnswer *answer);
-static uint64_t now_ms(void);
 
 static PgeStatus obtain(void *arg, const HttpLimits *limits, HttpCredential *credential, char *detail);
 static PgeStatus log_in(VaultSession *vault, const HttpLimits *limits, HttpCredential *credential, char *detail);
@@ -386,7 +385,7 @@ know_key(VaultSession *vault, const KmsCall *call, VaultKeyInfo *key, char *deta
 	{
 		const RememberedKey *place = &vault->keys[i];
 
-		known = strcmp(place->path, call->key->path) == 0 && place->until_ms > now_ms();
+		known = strcmp(place->path, call->key->path) == 0 && place->until_ms > pge_monotonic_ms();
 		if (known)
 			*key = place->key;
 	}
@@ -413,7 +412,7 @@ remember_key(VaultSession *vault, const char *path, const VaultKeyInfo *key)
 	}
 	snprintf(place->path, sizeof(place->path), "%s", path);
 	place->key = *key;
-	place->until_ms = now_ms() + KEY_REMEMBERED_MS;
+	place->until_ms = pge_monotonic_ms() + KEY_REMEMBERED_MS;
 	pthread_mutex_unlock(&vault->lock);
 }
 
@@ -495,15 +494,6 @@ static PgeBytes
 body_of(const HttpAnswer *answer)
 {
 	return pge_bytes(answer->body, answer->len);
-}
-
-static uint64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }
 
 /* --- the token, on the service's thread --- */

@@ -20,6 +20,7 @@
 #include "agent/kms/key_memory.h"
 #include "agent/kms/keyring_store.h"
 #include "agent/kms/loaded_keyring.h"
+#include "agent/kms/monotonic.h"
 #include "crypto/random.h"
 
 #define LOCK_WAIT_MS	2000
@@ -60,7 +61,6 @@ typedef struct NewVersion
 static PgeStatus try_command(LoadedKeyring *loaded, const char *command);
 static PgeStatus read_file(LoadedKeyring *loaded, const KeyringStamp *seen, const KmsCall *call, KmsResult *result);
 static bool is_current(LoadedKeyring *loaded, const KeyringStamp *stamp);
-static int64_t now_ms(void);
 static PgeStatus may_take(LoadedKeyring *loaded, const Keyring *keyring, char *detail);
 static void exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result);
 static uint32_t name_missing(const Keyring *old, const Keyring *new, char *detail);
@@ -197,7 +197,7 @@ read_file(LoadedKeyring *loaded, const KeyringStamp *seen, const KmsCall *call, 
 	pthread_mutex_lock(&loaded->memory);
 	first = !pge_keyring_stamp_equal(&loaded->tried, seen);
 	loaded->tried = *seen;
-	loaded->retry_ms = now_ms() + RETRY_MS;
+	loaded->retry_ms = (int64_t) pge_monotonic_ms() + RETRY_MS;
 	pthread_mutex_unlock(&loaded->memory);
 	status = pge_keyring_store_load(loaded->store, call->cancelled, &keyring, &stamp, result->detail);
 	if (status != PGE_OK)
@@ -227,7 +227,7 @@ pge_loaded_keyring_refresh_for_unwrap(LoadedKeyring *loaded, const KmsCall *call
 	if (status != PGE_OK)
 		return status;
 	pthread_mutex_lock(&loaded->memory);
-	leave = now_ms() < loaded->retry_ms && pge_keyring_stamp_equal(&loaded->tried, &stamp) &&
+	leave = (int64_t) pge_monotonic_ms() < loaded->retry_ms && pge_keyring_stamp_equal(&loaded->tried, &stamp) &&
 		pge_keyring_find(&loaded->keyring, uuid, version) != NULL;
 	pthread_mutex_unlock(&loaded->memory);
 	return leave ? PGE_OK : pge_loaded_keyring_refresh(loaded, call, result);
@@ -242,15 +242,6 @@ is_current(LoadedKeyring *loaded, const KeyringStamp *stamp)
 	current = loaded->filled && pge_keyring_stamp_equal(&loaded->stamp, stamp);
 	pthread_mutex_unlock(&loaded->memory);
 	return current;
-}
-
-static int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /*

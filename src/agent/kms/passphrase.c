@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/kms/monotonic.h"
 #include "agent/kms/passphrase.h"
 #include "base/secret.h"
 
@@ -51,7 +52,6 @@ static Outcome read_output(int fd, const Deadline *deadline, Passphrase *passphr
 static Outcome wait_for_exit(pid_t pid, const Deadline *deadline, int *exit_status);
 static Outcome check_deadline(const Deadline *deadline);
 static PgeStatus judge(Outcome outcome, int exit_status, size_t len, int allowed_ms, char *detail);
-static int64_t now_ms(void);
 
 /* A quarter is left for scrypt and for the way back. */
 void
@@ -68,7 +68,7 @@ pge_passphrase_ask(const char *command, const atomic_bool *cancelled,
 				   Passphrase *passphrase, char detail[KMS_DETAIL_LEN])
 {
 	int			allowed_ms = atomic_load(&deadline_ms);
-	Deadline	deadline = {now_ms() + allowed_ms, cancelled};
+	Deadline	deadline = {(int64_t) pge_monotonic_ms() + allowed_ms, cancelled};
 	int			exit_status = 0;
 	int			output;
 	Outcome		outcome;
@@ -207,7 +207,7 @@ check_deadline(const Deadline *deadline)
 {
 	if (deadline->cancelled != NULL && atomic_load(deadline->cancelled))
 		return CANCELLED;
-	return now_ms() >= deadline->end_ms ? TOO_LATE : FINISHED;
+	return (int64_t) pge_monotonic_ms() >= deadline->end_ms ? TOO_LATE : FINISHED;
 }
 
 static PgeStatus
@@ -231,13 +231,4 @@ judge(Outcome outcome, int exit_status, size_t len, int allowed_ms, char *detail
 	else
 		return PGE_OK;
 	return PGE_UNAUTHENTICATED;
-}
-
-static int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
