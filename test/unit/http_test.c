@@ -18,16 +18,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +33,7 @@
 #include "base/limits.h"
 #include "base/secret.h"
 #include "check.h"
+#include "fault_server.h"
 #include "freed_keys.h"
 
 #define ENOUGH_MS		30000
@@ -84,15 +82,6 @@ typedef struct Run
 	pthread_t	thread;
 }			Run;
 
-static char directory[64];
-static pid_t server = -1;
-static int	server_input = -1;
-static struct
-{
-	char		name[32];
-	int			port;
-}			ports[32];
-static int	nports;
 static char ca_file[96];
 static char session_keys[96];
 static Run runs[RUNS_MAX];
@@ -113,45 +102,12 @@ now_ms(void)
 	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static bool
-start_server(void)
-{
-	int			input[2];
-	int			output[2];
-	char		line[128];
-	FILE	   *said;
-
-	if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
-		return false;
-	(void) snprintf(ca_file, sizeof(ca_file), "%s/ca.pem", directory);
-	server = fork();
-	if (server == 0)
-	{
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(input[0], STDIN_FILENO);
-		dup2(output[1], STDOUT_FILENO);
-		execlp("python3", "python3", TOOLS "/fault_server.py", directory, (char *) NULL);
-		_exit(127);
-	}
-	close(input[0]);
-	close(output[1]);
-	server_input = input[1];
-	said = fdopen(output[0], "r");
-	while (said != NULL && fgets(line, sizeof(line), said) != NULL && strcmp(line, "ready\n") != 0)
-		if (nports < 32 && sscanf(line, "%31s %d", ports[nports].name, &ports[nports].port) == 2)
-			nports++;
-	if (said != NULL)
-		fclose(said);
-	return nports > 0;
-}
-
 /* As somebody's environment may do, before libcurl is started. */
 static void
 ask_for_session_keys(void)
 {
-	(void) snprintf(directory, sizeof(directory), "/tmp/pge_http.XXXXXX");
-	if (mkdtemp(directory) == NULL)
-		abort();
+	make_directory("/tmp/pge_http.XXXXXX");
+	(void) snprintf(ca_file, sizeof(ca_file), "%s/ca.pem", directory);
 	(void) snprintf(session_keys, sizeof(session_keys), "%s/session-keys", directory);
 	if (setenv("SSLKEYLOGFILE", session_keys, 1) != 0)
 		abort();
@@ -160,10 +116,11 @@ ask_for_session_keys(void)
 static int
 port_of(const char *listener)
 {
-	for (int i = 0; i < nports; i++)
-		if (strcmp(ports[i].name, listener) == 0)
-			return ports[i].port;
-	abort();
+	int			port = find_port(listener);
+
+	if (port == 0)
+		abort();
+	return port;
 }
 
 /* What the machine's settings might forbid anyway shall be forbidden by us. */
@@ -185,49 +142,6 @@ weaken_surroundings(void)
 		abort();
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		(void) setenv(names[i], proxy, 1);
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void) st;
-	(void) type;
-	(void) ftw;
-	return remove(path);
-}
-
-static void
-stop_server(void)
-{
-	close(server_input);
-	if (server > 0)
-		(void) waitpid(server, NULL, 0);
-	(void) nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/* How many lines of the service's log begin so. */
-static int
-logged(const char *format,...)
-{
-	char		path[96];
-	char		wanted[256];
-	char		line[512];
-	va_list		args;
-	int			count = 0;
-	FILE	   *log;
-
-	va_start(args, format);
-	(void) vsnprintf(wanted, sizeof(wanted), format, args);
-	va_end(args);
-	(void) snprintf(path, sizeof(path), "%s/log", directory);
-	log = fopen(path, "re");
-	if (log == NULL)
-		abort();
-	while (fgets(line, sizeof(line), log) != NULL)
-		if (strncmp(line, wanted, strlen(wanted)) == 0)
-			count++;
-	fclose(log);
-	return count;
 }
 
 static bool
@@ -1228,7 +1142,7 @@ main(void)
 
 	sigaction(SIGPIPE, &ignore, NULL);
 	ask_for_session_keys();
-	if (!start_server())
+	if (!start_server("fault_server.py", NULL))
 	{
 		stop_server();
 		printf("SKIP: http_test needs python3 and openssl\n");

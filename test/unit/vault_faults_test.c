@@ -17,14 +17,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <netdb.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +30,7 @@
 #include "agent/kms/kms_vault.h"
 #include "agent/requests.h"
 #include "check.h"
+#include "fault_server.h"
 #include "format/binding.h"
 
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
@@ -81,15 +79,6 @@ typedef struct Kind
 	int64_t		worst_ms;
 }			Kind;
 
-static char directory[64];
-static pid_t server = -1;
-static int	server_input = -1;
-static struct
-{
-	char		name[32];
-	int			port;
-}			ports[32];
-static int	nports;
 static Case cases[CASES_MAX];
 static int	ncases;
 static Kind kinds[KINDS_MAX];
@@ -227,107 +216,31 @@ read_statuses(char *words)
 	return allowed;
 }
 
-static void
-read_line(const char *line)
+/* false: it is a listener. */
+static bool
+take_case(const char *line)
 {
 	Case	   *c = &cases[ncases];
 	char		statuses[64];
 
-	if (ncases < CASES_MAX &&
-		sscanf(line, "case %15s %31s %15s %31s %63s", c->name, c->kind, c->request, c->where, statuses) == 5)
-	{
-		c->allowed = read_statuses(statuses);
-		ncases++;
-	}
-	else if (nports < LENGTH(ports) && sscanf(line, "%31s %d", ports[nports].name, &ports[nports].port) == 2)
-		nports++;
-}
-
-static bool
-start_server(void)
-{
-	int			input[2];
-	int			output[2];
-	char		line[256];
-	FILE	   *said;
-
-	(void) snprintf(directory, sizeof(directory), "/tmp/pge_faults.XXXXXX");
-	if (mkdtemp(directory) == NULL || pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
+	if (ncases == CASES_MAX ||
+		sscanf(line, "case %15s %31s %15s %31s %63s", c->name, c->kind, c->request, c->where, statuses) != 5)
 		return false;
-	server = fork();
-	if (server == 0)
-	{
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(input[0], STDIN_FILENO);
-		dup2(output[1], STDOUT_FILENO);
-		execlp("python3", "python3", TOOLS "/fault_vault.py", directory, (char *) NULL);
-		_exit(127);
-	}
-	close(input[0]);
-	close(output[1]);
-	server_input = input[1];
-	said = fdopen(output[0], "r");
-	while (said != NULL && fgets(line, sizeof(line), said) != NULL && strcmp(line, "ready\n") != 0)
-		read_line(line);
-	if (said != NULL)
-		fclose(said);
-	return nports > 0;
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void) st;
-	(void) type;
-	(void) ftw;
-	return remove(path);
-}
-
-static void
-stop_server(void)
-{
-	close(server_input);
-	if (server > 0)
-		(void) waitpid(server, NULL, 0);
-	(void) nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/* How many lines of the service's log begin so. */
-static int
-logged(const char *format,...)
-{
-	char		path[96];
-	char		wanted[256];
-	char		line[512];
-	va_list		args;
-	int			count = 0;
-	FILE	   *log;
-
-	va_start(args, format);
-	(void) vsnprintf(wanted, sizeof(wanted), format, args);
-	va_end(args);
-	(void) snprintf(path, sizeof(path), "%s/log", directory);
-	log = fopen(path, "re");
-	if (log == NULL)
-		abort();
-	while (fgets(line, sizeof(line), log) != NULL)
-		if (strncmp(line, wanted, strlen(wanted)) == 0)
-			count++;
-	fclose(log);
-	return count;
+	c->allowed = read_statuses(statuses);
+	ncases++;
+	return true;
 }
 
 /* "host:port" of a listener, or of a name where nobody listens. */
 static void
 address_of(const char *listener, char address[64])
 {
-	for (int i = 0; i < nports; i++)
-		if (strcmp(ports[i].name, listener) == 0)
-		{
-			(void) snprintf(address, 64, "127.0.0.1:%d", ports[i].port);
-			return;
-		}
-	(void) snprintf(address, 64, "%s:8200", listener);
+	int			port = find_port(listener);
+
+	if (port != 0)
+		(void) snprintf(address, 64, "127.0.0.1:%d", port);
+	else
+		(void) snprintf(address, 64, "%s:8200", listener);
 }
 
 /* --- sessions and requests ------------------------------------------------------ */
@@ -802,7 +715,8 @@ main(void)
 	int64_t		start_ms = now_ms();
 
 	sigaction(SIGPIPE, &ignore, NULL);
-	if (!start_server())
+	make_directory("/tmp/pge_faults.XXXXXX");
+	if (!start_server("fault_vault.py", take_case))
 	{
 		stop_server();
 		printf("SKIP: vault_faults_test needs python3 and openssl\n");
