@@ -4,7 +4,7 @@
 #   sudo make install        install them into the server of $(PG_CONFIG)
 #   make check               the whole test suite, on throwaway clusters
 #   make check-hardened      the tests on servers built to notice more (hours; test/LONG_RUNS.md)
-#   make demo, demo-stop     the main job on a million rows; remove it again
+#   make demo, demo-stop     the main job on a million rows; remove it again (KMS=openbao: with a key service)
 #   make bench               what a value costs, beside a yardstick and pgcrypto
 #   make instructions        how many instructions a value takes, against the committed numbers
 #   make installcheck        the SQL tests against a running server
@@ -29,7 +29,7 @@ check:
 check-hardened:
 	@test/hardened/run.sh
 demo:
-	@test/demo/demo.sh start
+	@KMS='$(KMS)' test/demo/demo.sh start
 demo-stop:
 	@test/demo/demo.sh stop
 bench:

@@ -3,6 +3,7 @@
 # leaks, rotate the KEK and a DEK, lose the agent.  Every claim prints the SQL
 # that proves it and ends PASS or FAIL; one FAIL makes the exit status 1.
 # usage: demo.sh start [ROWS [TENANTS]] | stop
+#	KMS=openbao		the rotation goes from the local keyring into a real OpenBao
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
@@ -13,6 +14,8 @@ dir=${TMPDIR:-/tmp}/pg_envelope-demo-$(id -un)
 log=$dir/demo.log
 fails=0
 worker= finished=
+kms=${KMS:-local}
+. "$top/test/demo/openbao.sh"
 
 bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 say() { printf '   %s\n' "$*"; }
@@ -54,6 +57,7 @@ stop_demo() {
 	[ -d "$dir" ] || return 0
 	[ -f "$dir/.pg_envelope-demo" ] || { echo "demo: $dir exists and is not ours; remove it yourself" >&2; exit 1; }
 	stop_server || exit 1
+	bao_stop || exit 1
 	rm -rf "$dir" || exit 1
 }
 clean_up() {			# leaves the cluster running only after a whole run
@@ -85,6 +89,12 @@ max_wal_size = '4GB'
 wal_keep_size = '8GB'
 log_statement = 'all'
 CONF
+	if [ "$kms" = openbao ]; then
+		bao_start
+		bao_configuration >"$dir/kms.conf"
+		if [ "$(id -u)" = 0 ]; then chown "$(pge_server_user)" "$dir/kms.conf"; fi
+		echo "pg_envelope.kms_config_file = '$dir/kms.conf'" | pge_as_server_user tee -a "$dir/data/postgresql.conf" >/dev/null
+	fi
 	pge_as_server_user "$bin/pg_ctl" -D "$dir/data" -l "$dir/data/server.log" -w start >>"$log" 2>&1
 	pge_as_server_user "$bin/createdb" -h "$dir/run" -U postgres demo
 }
@@ -193,9 +203,17 @@ look_for_leaks() {
 digest_sql="SELECT pg_relation_filenode('customers') || ' ' || md5(string_agg(md5(ctid::text || ' ' || xmin::text || ' ' || coalesce(encode(ssn, 'hex'), '')), '' ORDER BY id)) FROM customers"
 
 rotate_kek() {
-	bold "4. Rotate the KEK: $tenants data keys are wrapped anew, no row of customers is touched"
-	local before lsn wal t0 t1
-	q "SELECT envelope_create_kek('next')" >>"$log"
+	local before lsn wal t0 t1 calls_from=0
+	if [ "$kms" = openbao ]; then
+		bold "4. Rotate the KEK into OpenBao: $tenants data keys are wrapped anew, no row of customers is touched"
+		sed 's/^/   | /' "$dir/kms.conf"
+		claim "OpenBao's KEK is taken, after it wrapped and unwrapped" \
+			"SELECT envelope_create_kek('next', 'openbao://demo')" "vault://127.0.0.1:$bao_port/transit/keys/demo"
+		calls_from=$(bao_log_size)
+	else
+		bold "4. Rotate the KEK: $tenants data keys are wrapped anew, no row of customers is touched"
+		q "SELECT envelope_create_kek('next')" >>"$log"
+	fi
 	before=$(q "$digest_sql")
 	lsn=$(q "SELECT pg_current_wal_insert_lsn()")
 	t0=$(now)
@@ -206,7 +224,18 @@ rotate_kek() {
 	say "$rewrap_ms ms, $wal bytes of WAL for $tenants keys; the table itself has $(q "SELECT pg_size_pretty(pg_table_size('customers'))")"
 	claim "ctid, xmin, ssn of every row and the relfilenode are as before" "$digest_sql" "$before"
 	claim "the old KEK wraps nothing that lives" "SELECT count(*) FROM envelope.wrapping WHERE kek = 'main' AND wrapped IS NOT NULL" "0"
+	if [ "$kms" = openbao ]; then look_at_calls "$calls_from"; fi
 	claim "and every value still opens" "$(open_sql "")" "$(csv_digest)"
+}
+
+look_at_calls() {		# look_at_calls FROM: what OpenBao's audit log shows of the rotation
+	local calls path requests keys
+	calls=$(bao_calls "$1")
+	say "| $bao_dir/audit.log, by the agent's role:"
+	while read -r path requests keys; do say "→ $path: $requests requests, $keys data keys"; done <<<"$calls"
+	verdict "its audit log shows that every data key was wrapped there, once" "$(awk '$1 == "transit/encrypt/demo" {print $3}' <<<"$calls")" "$tenants"
+	verdict "and unwrapped again before it was stored" "$(awk '$1 == "transit/decrypt/demo" {print $3}' <<<"$calls")" "$tenants"
+	claim "and no table holds a KEK of it, only its name" "SELECT uri FROM envelope.kek WHERE name = 'next'" "vault://127.0.0.1:$bao_port/transit/keys/demo"
 }
 
 rotate_dek() {
@@ -276,9 +305,13 @@ stop) stop_demo; echo "demo: nothing of it is left"; exit 0 ;;
 start) ;;
 *) echo "usage: demo.sh start [ROWS [TENANTS]] | stop" >&2; exit 2 ;;
 esac
+case $kms in
+local | openbao) ;;
+*) echo "demo: KMS=$kms is none that it knows: local, openbao" >&2; exit 2 ;;
+esac
 rows=${2:-1000000} tenants=${3:-1000} some_failed=20
 started=$(now)
-pge_ensure_packages
+if [ "$kms" = openbao ]; then pge_ensure_packages openbao; else pge_ensure_packages; fi
 stop_demo
 mkdir -m 711 "$dir"; touch "$dir/.pg_envelope-demo"; : >"$log"
 trap clean_up EXIT

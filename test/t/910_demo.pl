@@ -1,5 +1,6 @@
 # make demo, on fewer rows: all claims hold, a claim that does not hold is a FAIL,
-# Ctrl-C and demo-stop leave nothing, a second run replaces the first.
+# Ctrl-C and demo-stop leave nothing, a second run replaces the first.  Twice with
+# KMS=openbao, then without.
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
@@ -13,8 +14,27 @@ use Test::More;
 my $demo = "$FindBin::RealBin/../demo/demo.sh";
 my $place = PostgreSQL::Test::Utils::tempdir_short();
 my $user = getpwuid $>;
+my ($status, $out);
 my $dir = "$place/pg_envelope-demo-$user";
 $ENV{TMPDIR} = $place;
+my $openbao = system("$FindBin::RealBin/../tools/openbao.sh >/dev/null 2>&1") == 0;
+die 'no OpenBao' if !$openbao && $ENV{PGE_REQUIRE_ALL};
+($status, $out) = unknown_kms();
+is($status, 2, 'a service that it does not know is refused');
+like($out, qr/KMS=hsm is none that it knows: local, openbao/, 'with those that it knows');
+
+sub with_openbao
+{
+	my ($what) = @_;
+	local $ENV{KMS} = $openbao ? 'openbao' : '';
+	return $what->();
+}
+
+sub unknown_kms
+{
+	local $ENV{KMS} = 'hsm';
+	return demo('start');
+}
 
 sub demo
 {
@@ -37,9 +57,15 @@ sub left
 	return join "\n", @left;
 }
 
-my ($status, $out) = demo('start', 3000, 20);
+($status, $out) = with_openbao(sub { demo('start', 3000, 20) });
 is($status, 0, 'the demo ends well') or diag($out);
 cmp_ok(scalar(() = $out =~ /PASS/g), '>', 25, 'its claims hold');
+SKIP:
+{
+	skip 'no OpenBao', 2 unless $openbao;
+	like($out, qr{→ transit/encrypt/demo: \d+ requests, 20 data keys\n}, 'the rotation went into OpenBao, says its audit log');
+	like(left(), qr{-config=\Q$dir\E/openbao/}, 'which runs');
+}
 unlike($out, qr/FAIL/, 'all of them');
 like($out, qr{psql -h \Q$dir\E/run -U postgres demo$}m, 'it says how to try it');
 isnt(left(), '', 'its server runs');
@@ -47,8 +73,8 @@ ok(!-e "$dir/customers.csv", 'its plaintext is gone');
 
 # A second run replaces the first; Ctrl-C in the middle of it cleans up.
 my $text = '';
-my $run = IPC::Run::start([ 'setsid', $demo, 'start', 3000, 20 ], '<', '/dev/null', '>', \$text, '2>&1',
-	IPC::Run::timeout(120));
+my $run = with_openbao(sub { IPC::Run::start([ 'setsid', $demo, 'start', 3000, 20 ], '<', '/dev/null', '>', \$text, '2>&1',
+	IPC::Run::timeout(120)) });
 $run->pump until $text =~ /2\. Open what was sealed/ || !$run->pumpable;
 unlike($text, qr/FAIL/, 'a second run gets on');
 my ($leader) = grep { defined } map { /^(\d+)/ } leader();

@@ -3,7 +3,7 @@
 #
 # SPDX-License-Identifier: PostgreSQL
 
-pge_ensure_packages() { "$top/test/tools/packages.sh" build; }
+pge_ensure_packages() { "$top/test/tools/packages.sh" build "$@"; }
 
 pge_bindir() { "${PG_CONFIG:-pg_config}" --bindir; }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the named sets of Debian packages, saying so; does
 # nothing (and needs neither root nor a network) when nothing is missing.
-# usage: packages.sh build|bench|test|hardened …
+# usage: packages.sh build|bench|openbao|test|hardened …
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
@@ -22,6 +22,7 @@ for set in "$@"; do
 	case $set in
 	build) wanted+=" $build" ;;
 	bench) wanted+=" $build python3" ;;
+	openbao) wanted+=" perl python3 python3-venv" ;;
 	test) wanted+=" $build $test" ;;
 	hardened) wanted+=" $hardened" ;;
 	*) echo "packages.sh: no set \"$set\"" >&2; exit 2 ;;
