@@ -352,6 +352,7 @@ check_admission(const RequestRun *run, KmsOperation operation, const KmsInstance
 	{
 		case KMS_WRAP:
 		case KMS_UNWRAP:
+		case KMS_REWRAP:
 			return pge_kms_instance_admits(instance, run->request->database,
 										   pge_bytes(run->keyring, PGE_UUID_LEN), detail);
 		case KMS_CREATE:

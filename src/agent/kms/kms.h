@@ -5,7 +5,8 @@
  * (kms_config.h), or the local keyring.  open() does not touch the service, so
  * one that is down does not stop the agent.  perform() runs on one of the agent's
  * worker threads: it may block, is thread safe on one session, ends by
- * call->deadline_ms and looks at call->cancelled when it waits.
+ * call->deadline_ms and looks at call->cancelled when it waits.  perform_many()
+ * does the same for a group.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -30,8 +31,14 @@ typedef enum KmsOperation
 								 * if the service knows the key by another
 								 * name for ever */
 	KMS_CREATE,					/* key or none -> uri, kek_version, detail */
-	KMS_ROTATE					/* key -> kek_version (new) */
+	KMS_ROTATE,					/* key -> kek_version (new) */
+	KMS_REWRAP					/* key, from, binding, wrapped -> wrapped,
+								 * kek_version; in the service, which does not
+								 * give the DEK out */
 } KmsOperation;
+
+/* Calls of a group at most. */
+#define KMS_MANY_MAX	500
 
 typedef struct KmsCall
 {
@@ -39,6 +46,8 @@ typedef struct KmsCall
 	PgeBytes	uri;			/* canonical, without "?instance="; empty:
 								 * KMS_CREATE without a key */
 	const KeyUri *key;			/* the same, in parts; NULL if "uri" is empty */
+	const KeyUri *from;			/* KMS_REWRAP: the key of "wrapped", of the same
+								 * session; NULL otherwise */
 	PgeBytes	binding;		/* format/binding.h */
 	PgeBytes	wrapped;		/* format/wrapped_key.h */
 	const PgeSecret *dek;
@@ -126,6 +135,22 @@ typedef struct KmsProvider
 	PgeStatus	(*reload) (KmsSession *session, const KmsSettings *settings);
 	void		(*perform) (KmsSession *session, const KmsCall *call,
 							KmsResult *result);
+
+	/*
+	 * A group of 2 to KMS_MANY_MAX calls that agree in all but binding,
+	 * wrapped and dek; operation is KMS_WRAP, KMS_UNWRAP or KMS_REWRAP.  Each
+	 * has a result of its own, in the same place, zeroed before.  NULL:
+	 * perform() is called for one after the other.
+	 */
+	void		(*perform_many) (KmsSession *session, const KmsCall *calls,
+								 KmsResult *results, int n);
+
+	/*
+	 * Pure.  Can the service itself take this wrapping from one key of a
+	 * session to another, or to the newest version of the same?  KMS_REWRAP
+	 * comes only after a yes.  NULL: never.
+	 */
+	bool		(*rewraps) (const KeyUri *from, const KeyUri *to, PgeBytes wrapped);
 
 	/*
 	 * For people who ask why a key does not work: the steps before the first

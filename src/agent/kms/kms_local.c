@@ -209,6 +209,8 @@ dispatch(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result)
 			return create(keyring, call, result);
 		case KMS_ROTATE:
 			return rotate(keyring, call, result);
+		case KMS_REWRAP:
+			break;
 	}
 	return PGE_INVALID;
 }

@@ -226,6 +226,8 @@ dispatch(VaultSession *vault, const KmsCall *call, KmsResult *result)
 			return create(vault, call, result);
 		case KMS_ROTATE:
 			return rotate(vault, call, result);
+		case KMS_REWRAP:
+			break;
 	}
 	return PGE_INVALID;
 }
