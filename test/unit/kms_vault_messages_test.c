@@ -11,51 +11,10 @@
 #include "agent/kms/json.h"
 #include "agent/kms/kms_vault_messages.h"
 #include "check.h"
+#include "vault_answers.h"
 
-#define ANSWERS	VECTORS "/../fuzz/corpus/vault_answer_fuzz/"
-
-static uint8_t text[HTTP_ANSWER_MAX];
 static char detail[KMS_DETAIL_LEN];
 static const PgeSecret dek = {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
-
-static HttpAnswer
-answer_of(int status, const char *body)
-{
-	HttpAnswer	answer = {.status = status, .body = (uint8_t *) body, .len = strlen(body)};
-
-	return answer;
-}
-
-/* A line with the status, then the body; at its exact size, for the sanitizer. */
-static HttpAnswer
-recorded(const char *name)
-{
-	HttpAnswer	answer = {0};
-	char		path[512];
-	FILE	   *file;
-	size_t		len;
-
-	snprintf(path, sizeof(path), ANSWERS "%s", name);
-	file = fopen(path, "rb");
-	if (file == NULL)
-		abort();
-	len = fread(text, 1, sizeof(text), file);
-	fclose(file);
-	answer.status = (int) strtol((const char *) text, NULL, 10);
-	answer.len = len - 4;
-	answer.body = malloc(answer.len + 1);
-	if (answer.body == NULL)
-		abort();
-	memcpy(answer.body, text + 4, answer.len);
-	answer.body[answer.len] = 0;
-	return answer;
-}
-
-static PgeBytes
-body_of(const HttpAnswer *answer)
-{
-	return pge_bytes(answer->body, answer->len);
-}
 
 static void
 check_body(PgeStatus status, PgeBuffer *body, const char *expected, const char *claim)
@@ -72,6 +31,7 @@ check_paths(void)
 	char		path[VAULT_PATH_MAX + 1];
 
 	check(pge_vault_path("transit/keys/acme", VAULT_ENCRYPT, path) == PGE_OK && strcmp(path, "transit/encrypt/acme") == 0, "encrypt");
+	check(pge_vault_path("transit/keys/acme", VAULT_REWRAP, path) == PGE_OK && strcmp(path, "transit/rewrap/acme") == 0, "rewrap");
 	check(pge_vault_path("transit/keys/acme", VAULT_DECRYPT, path) == PGE_OK && strcmp(path, "transit/decrypt/acme") == 0, "decrypt");
 	check(pge_vault_path("a/keys/b/keys/keys", VAULT_DECRYPT, path) == PGE_OK && strcmp(path, "a/keys/b/decrypt/keys") == 0, "the last \"keys\" ends the mount");
 	check(pge_vault_path("team/a/keys/acme", VAULT_DESCRIBE, path) == PGE_OK && strcmp(path, "team/a/keys/acme") == 0, "describe");

@@ -24,14 +24,15 @@
 
 static PgeStatus vault_open(const KmsSettings *settings, KmsSession **session, char *detail);
 static void vault_perform(KmsSession *session, const KmsCall *call, KmsResult *result);
+static void vault_perform_many(KmsSession *session, const KmsCall *calls, KmsResult *results, int n);
 static void vault_reach(KmsSession *session, const KmsCall *call, KmsWay *way);
 static void vault_close(KmsSession *session);
 
 static PgeStatus start_service(VaultSession *vault, const KmsSettings *settings, char *detail);
+static void finish(const VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus dispatch(VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus wrap(VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus unwrap(VaultSession *vault, const KmsCall *call, KmsResult *result);
-static PgeStatus check_bound(VaultSession *vault, const KmsCall *call, char *detail);
 static PgeStatus describe(VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus create(VaultSession *vault, const KmsCall *call, KmsResult *result);
 static PgeStatus rotate(VaultSession *vault, const KmsCall *call, KmsResult *result);
@@ -41,7 +42,8 @@ static PgeStatus look_after_rotation(VaultSession *vault, const KmsCall *call, i
 const KmsProvider pge_kms_vault = {
 	.name = "vault", .settings = pge_vault_settings,
 	.parse_uri = pge_vault_parse_uri, .check = pge_vault_check,
-	.open = vault_open, .perform = vault_perform, .reach = vault_reach, .close = vault_close,
+	.open = vault_open, .perform = vault_perform, .perform_many = vault_perform_many,
+	.rewraps = pge_vault_rewraps, .reach = vault_reach, .close = vault_close,
 };
 
 static PgeStatus
@@ -61,6 +63,7 @@ vault_open(const KmsSettings *settings, KmsSession **session, char *detail)
 	vault->secret.may_be_public = vault->auth == VAULT_AUTH_KUBERNETES;
 	vault->role_id.path = pge_kms_setting(instance, "role_id_file");
 	vault->role_id.may_be_public = true;
+	atomic_init(&vault->batch_most, KMS_MANY_MAX);
 	pge_vault_base(instance, vault->base);
 	pthread_mutex_init(&vault->lock, NULL);
 	status = pge_vault_login_path(instance, vault->login_path);
@@ -113,6 +116,23 @@ vault_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 
 	memset(result, 0, sizeof(*result));
 	result->status = dispatch(vault, call, result);
+	finish(vault, call, result);
+}
+
+static void
+vault_perform_many(KmsSession *session, const KmsCall *calls, KmsResult *results, int n)
+{
+	VaultSession *vault = (VaultSession *) session;
+
+	pge_vault_perform_batch(vault, calls, results, n);
+	for (int i = 0; i < n; i++)
+		finish(vault, &calls[i], &results[i]);
+}
+
+/* A result that is none has nothing in it, and says whose it would be. */
+static void
+finish(const VaultSession *vault, const KmsCall *call, KmsResult *result)
+{
 	if (result->status == PGE_OK)
 		return;
 	pge_secret_wipe(&result->dek, sizeof(result->dek));
@@ -155,7 +175,8 @@ dispatch(VaultSession *vault, const KmsCall *call, KmsResult *result)
 		case KMS_ROTATE:
 			return rotate(vault, call, result);
 		case KMS_REWRAP:
-			break;
+			pge_vault_perform_batch(vault, call, result, 1);
+			return result->status;
 	}
 	return PGE_INVALID;
 }
@@ -201,23 +222,10 @@ unwrap(VaultSession *vault, const KmsCall *call, KmsResult *result)
 	if (status == PGE_OK)
 		status = pge_vault_read_dek(pge_vault_body(&answer), &result->dek, result->detail);
 	if (status == PGE_OK && form == PGE_WRAP_VAULT_CONTEXT)
-		status = check_bound(vault, call, result->detail);
+		status = pge_vault_check_bound(vault, call, result->detail);
 	pge_http_answer_wipe(&answer);
 	pge_json_text_free(&body);
 	return status;
-}
-
-/* Has the context counted, with which this has opened? */
-static PgeStatus
-check_bound(VaultSession *vault, const KmsCall *call, char *detail)
-{
-	VaultKeyInfo key;
-	PgeStatus	status = pge_vault_know_key(vault, call, &key, detail);
-
-	if (status != PGE_OK || key.derived)
-		return status;
-	pge_kms_detail(detail, "The key is not a derived one, so that the service opens this for any row: it was made anew, or the wrapping was forged.");
-	return PGE_KEK_UNUSABLE;
 }
 
 static PgeStatus

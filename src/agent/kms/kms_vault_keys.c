@@ -50,6 +50,24 @@ pge_vault_know_key(VaultSession *vault, const KmsCall *call, VaultKeyInfo *key, 
 	return known ? PGE_OK : pge_vault_ask_key(vault, call, key, detail);
 }
 
+PgeStatus
+pge_vault_check_derived(const VaultKeyInfo *key, char *detail)
+{
+	if (key->derived)
+		return PGE_OK;
+	pge_kms_detail(detail, "The key is not a derived one, so that the service opens this for any row: it was made anew, or the wrapping was forged.");
+	return PGE_KEK_UNUSABLE;
+}
+
+PgeStatus
+pge_vault_check_bound(VaultSession *vault, const KmsCall *call, char *detail)
+{
+	VaultKeyInfo key;
+	PgeStatus	status = pge_vault_know_key(vault, call, &key, detail);
+
+	return status == PGE_OK ? pge_vault_check_derived(&key, detail) : status;
+}
+
 /* In the key's own place, or in that of what is forgotten first. */
 static void
 remember_key(VaultSession *vault, const char *path, const VaultKeyInfo *key)

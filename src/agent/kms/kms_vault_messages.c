@@ -12,7 +12,7 @@
 
 #include "agent/kms/encoding.h"
 #include "agent/kms/json.h"
-#include "agent/kms/kms_vault_messages.h"
+#include "agent/kms/kms_vault_messages_private.h"
 
 #define BINDING_TEXT_LEN	BASE64_LEN(PGE_BINDING_MAX)
 #define DEK_TEXT_LEN		BASE64_LEN(PGE_DEK_LEN)
@@ -42,18 +42,12 @@ static const KnownError known_errors[] = {
 };
 
 static PgeStatus encode_text(json_t *object, const char *name, PgeBytes bytes);
-static PgeStatus put_binding(json_t *object, PgeWrapForm form, PgeBytes binding);
-static PgeStatus put_text(json_t *object, const char *name, PgeBytes text);
-static PgeStatus finish_body(json_t *object, PgeStatus status, PgeBuffer *body);
 static PgeStatus check_envelope(PgeBytes body, char *detail);
 static PgeStatus classify_error(const HttpAnswer *answer, char *detail);
 static PgeStatus classify_missing(json_t *errors, char *detail);
-static const KnownError *find_known(json_t *errors, int status);
 static bool is_policy_denial(const HttpAnswer *answer);
-static bool says(json_t *errors, const char *text);
+static bool contains(const json_t *said, const char *text);
 static PgeStatus classify_number(int status, char *detail);
-static json_t *parse_part(PgeBytes body, const char *part, char *detail);
-static PgeStatus not_asked_for(char *detail);
 static bool is_printable(PgeBytes text);
 static bool read_version(PgeBytes ciphertext, int64_t *version);
 
@@ -61,6 +55,7 @@ PgeStatus
 pge_vault_path(const char *key_path, VaultOperation operation, char path[VAULT_PATH_MAX + 1])
 {
 	static const char keys[] = "/keys/";
+	static const char *const verbs[] = {[VAULT_ENCRYPT] = "encrypt",[VAULT_DECRYPT] = "decrypt",[VAULT_REWRAP] = "rewrap"};
 	const char *name = strrchr(key_path, '/');
 	int			mount_len;
 	int			len;
@@ -74,8 +69,7 @@ pge_vault_path(const char *key_path, VaultOperation operation, char path[VAULT_P
 		len = snprintf(path, VAULT_PATH_MAX + 1, "%s%s", key_path,
 					   operation == VAULT_ROTATE ? "/rotate" : "");
 	else
-		len = snprintf(path, VAULT_PATH_MAX + 1, "%.*s/%s/%s", mount_len, key_path,
-					   operation == VAULT_ENCRYPT ? "encrypt" : "decrypt", name);
+		len = snprintf(path, VAULT_PATH_MAX + 1, "%.*s/%s/%s", mount_len, key_path, verbs[operation], name);
 	return len <= VAULT_PATH_MAX ? PGE_OK : PGE_INVALID;
 }
 
@@ -83,22 +77,22 @@ PgeStatus
 pge_vault_encrypt_body(PgeWrapForm form, PgeBytes binding, const PgeSecret *dek, PgeBuffer *body)
 {
 	json_t	   *object = json_object();
-	PgeStatus	status = encode_text(object, "plaintext", pge_bytes(dek->bytes, PGE_DEK_LEN));
+	PgeStatus	status = pge_vault_put_dek(object, dek);
 
 	if (status == PGE_OK)
-		status = put_binding(object, form, binding);
-	return finish_body(object, status, body);
+		status = pge_vault_put_binding(object, form, binding);
+	return pge_vault_finish_body(object, status, body);
 }
 
 PgeStatus
 pge_vault_decrypt_body(PgeWrapForm form, PgeBytes binding, PgeBytes ciphertext, PgeBuffer *body)
 {
 	json_t	   *object = json_object();
-	PgeStatus	status = put_text(object, "ciphertext", ciphertext);
+	PgeStatus	status = pge_vault_put_text(object, "ciphertext", ciphertext);
 
 	if (status == PGE_OK)
-		status = put_binding(object, form, binding);
-	return finish_body(object, status, body);
+		status = pge_vault_put_binding(object, form, binding);
+	return pge_vault_finish_body(object, status, body);
 }
 
 PgeStatus
@@ -110,16 +104,22 @@ pge_vault_login_body(const VaultLogin *login, PgeBuffer *body)
 	PgeStatus	status = PGE_OK;
 
 	if (login->role != NULL)
-		status = put_text(object, role, pge_bytes(login->role, strlen(login->role)));
+		status = pge_vault_put_text(object, role, pge_bytes(login->role, strlen(login->role)));
 	if (status == PGE_OK && login->role_id != NULL)
-		status = put_text(object, "role_id", pge_bytes(login->role_id, strlen(login->role_id)));
+		status = pge_vault_put_text(object, "role_id", pge_bytes(login->role_id, strlen(login->role_id)));
 	if (status == PGE_OK && login->secret != NULL)
-		status = put_text(object, secret, pge_bytes(login->secret, strlen(login->secret)));
-	return finish_body(object, status, body);
+		status = pge_vault_put_text(object, secret, pge_bytes(login->secret, strlen(login->secret)));
+	return pge_vault_finish_body(object, status, body);
 }
 
-static PgeStatus
-put_binding(json_t *object, PgeWrapForm form, PgeBytes binding)
+PgeStatus
+pge_vault_put_dek(json_t *object, const PgeSecret *dek)
+{
+	return encode_text(object, "plaintext", pge_bytes(dek->bytes, PGE_DEK_LEN));
+}
+
+PgeStatus
+pge_vault_put_binding(json_t *object, PgeWrapForm form, PgeBytes binding)
 {
 	if (form == PGE_WRAP_VAULT_CONTEXT)
 		return encode_text(object, "context", binding);
@@ -139,20 +139,20 @@ encode_text(json_t *object, const char *name, PgeBytes bytes)
 	if (bytes.len > 0)
 		status = pge_base64_encode(BASE64_STANDARD, bytes, &out);
 	if (status == PGE_OK)
-		status = put_text(object, name, pge_buffer_bytes(&out));
+		status = pge_vault_put_text(object, name, pge_buffer_bytes(&out));
 	pge_secret_wipe(text, sizeof(text));
 	return status;
 }
 
-static PgeStatus
-put_text(json_t *object, const char *name, PgeBytes text)
+PgeStatus
+pge_vault_put_text(json_t *object, const char *name, PgeBytes text)
 {
 	/* (Both may be NULL, and say so.) */
 	return json_object_set_new(object, name, pge_json_new_text(text)) == 0 ? PGE_OK : PGE_OUT_OF_MEMORY;
 }
 
-static PgeStatus
-finish_body(json_t *object, PgeStatus status, PgeBuffer *body)
+PgeStatus
+pge_vault_finish_body(json_t *object, PgeStatus status, PgeBuffer *body)
 {
 	memset(body, 0, sizeof(*body));
 	if (status == PGE_OK)
@@ -169,7 +169,7 @@ pge_vault_classify(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN])
 		return PGE_OK;
 	if (answer->status == 200)
 		return check_envelope(pge_bytes(answer->body, answer->len), detail);
-	return classify_error(answer, detail);
+	return pge_vault_holds_batch(answer) ? PGE_OK : classify_error(answer, detail);
 }
 
 PgeStatus
@@ -222,7 +222,7 @@ check_envelope(PgeBytes body, char *detail)
 	(pge_json_object(object, "data") != NULL || pge_json_object(object, "auth") != NULL);
 
 	json_decref(object);
-	return sound ? PGE_OK : not_asked_for(detail);
+	return sound ? PGE_OK : pge_vault_not_asked_for(detail);
 }
 
 static PgeStatus
@@ -230,7 +230,6 @@ classify_error(const HttpAnswer *answer, char *detail)
 {
 	json_t	   *object = NULL;
 	json_t	   *errors = NULL;
-	const KnownError *known;
 	PgeStatus	status = classify_number(answer->status, detail);
 
 	/* of the others nothing is concluded but to ask again later */
@@ -245,12 +244,7 @@ classify_error(const HttpAnswer *answer, char *detail)
 	}
 	else if (answer->status == 404)
 		status = classify_missing(errors, detail);
-	else if ((known = find_known(errors, answer->status)) != NULL)
-	{
-		pge_kms_detail(detail, "%s", known->detail);
-		status = known->status;
-	}
-	else
+	else if (!pge_vault_is_known_error(errors, answer->status, &status, detail))
 		status = classify_number(answer->status, detail);
 	json_decref(object);
 	return status;
@@ -260,7 +254,7 @@ classify_error(const HttpAnswer *answer, char *detail)
 static PgeStatus
 classify_missing(json_t *errors, char *detail)
 {
-	if (says(errors, "namespace"))
+	if (pge_vault_says(errors, "namespace"))
 		pge_kms_detail(detail, "The service has no such namespace.");
 	else if (json_array_size(errors) > 0)
 		pge_kms_detail(detail, "The service has no Transit engine at this mount.");
@@ -269,28 +263,41 @@ classify_missing(json_t *errors, char *detail)
 	return PGE_KEK_NOT_FOUND;
 }
 
-static const KnownError *
-find_known(json_t *errors, int status)
+bool
+pge_vault_is_known_error(const json_t *said, int http_status, PgeStatus *status, char detail[KMS_DETAIL_LEN])
 {
-	if (status != 400 && status != 500)
-		return NULL;
+	if (http_status != 400 && http_status != 500)
+		return false;
 	for (size_t i = 0; i < sizeof(known_errors) / sizeof(known_errors[0]); i++)
-		if ((status != 500 || known_errors[i].also_500) && says(errors, known_errors[i].text))
-			return &known_errors[i];
-	return NULL;
+	{
+		const KnownError *known = &known_errors[i];
+
+		if ((http_status == 500 && !known->also_500) || !pge_vault_says(said, known->text))
+			continue;
+		pge_kms_detail(detail, "%s", known->detail);
+		*status = known->status;
+		return true;
+	}
+	return false;
 }
 
-static bool
-says(json_t *errors, const char *text)
+bool
+pge_vault_says(const json_t *said, const char *text)
 {
 	size_t		i;
 	json_t	   *error;
 
-	json_array_foreach(errors, i, error)
-		if (json_is_string(error) &&
-			memmem(json_string_value(error), json_string_length(error), text, strlen(text)) != NULL)
+	json_array_foreach(said, i, error)
+		if (contains(error, text))
 		return true;
-	return false;
+	return contains(said, text);
+}
+
+static bool
+contains(const json_t *said, const char *text)
+{
+	return json_is_string(said) &&
+		memmem(json_string_value(said), json_string_length(said), text, strlen(text)) != NULL;
 }
 
 static PgeStatus
@@ -321,9 +328,8 @@ classify_number(int status, char *detail)
 	return status >= 400 && status < 500 ? PGE_INVALID : PGE_UNAVAILABLE;
 }
 
-/* The answer's "data" or "auth", which the caller gives back; NULL with *detail. */
-static json_t *
-parse_part(PgeBytes body, const char *part, char *detail)
+json_t *
+pge_vault_parse_part(PgeBytes body, const char *part, char detail[KMS_DETAIL_LEN])
 {
 	json_t	   *object = NULL;
 	json_t	   *found;
@@ -335,8 +341,8 @@ parse_part(PgeBytes body, const char *part, char *detail)
 	return found;
 }
 
-static PgeStatus
-not_asked_for(char *detail)
+PgeStatus
+pge_vault_not_asked_for(char detail[KMS_DETAIL_LEN])
 {
 	pge_kms_detail(detail, "What came back is not what Vault answers to this.");
 	return PGE_UNAVAILABLE;
@@ -345,7 +351,7 @@ not_asked_for(char *detail)
 PgeStatus
 pge_vault_read_key(PgeBytes body, VaultKeyInfo *info, char detail[KMS_DETAIL_LEN])
 {
-	json_t	   *data = parse_part(body, "data", detail);
+	json_t	   *data = pge_vault_parse_part(body, "data", detail);
 	bool		complete;
 
 	memset(info, 0, sizeof(*info));
@@ -363,7 +369,7 @@ pge_vault_read_key(PgeBytes body, VaultKeyInfo *info, char detail[KMS_DETAIL_LEN
 	/* OpenBao's alone */
 	(void) pge_json_bool(data, "soft_deleted", &info->soft_deleted);
 	json_decref(data);
-	return complete ? PGE_OK : not_asked_for(detail);
+	return complete ? PGE_OK : pge_vault_not_asked_for(detail);
 }
 
 PgeStatus
@@ -407,7 +413,17 @@ PgeStatus
 pge_vault_read_wrapped(PgeBytes body, PgeWrapForm form, PgeBuffer *wrapped,
 					   char kek_version[PGE_KEK_VERSION_MAX + 1], char detail[KMS_DETAIL_LEN])
 {
-	json_t	   *data = parse_part(body, "data", detail);
+	json_t	   *data = pge_vault_parse_part(body, "data", detail);
+	PgeStatus	status = pge_vault_take_wrapped(data, form, wrapped, kek_version, detail);
+
+	json_decref(data);
+	return status;
+}
+
+PgeStatus
+pge_vault_take_wrapped(const json_t *data, PgeWrapForm form, PgeBuffer *wrapped,
+					   char kek_version[PGE_KEK_VERSION_MAX + 1], char detail[KMS_DETAIL_LEN])
+{
 	PgeBytes	ciphertext = {NULL, 0};
 	int64_t		version = 0;
 	int64_t		named;
@@ -419,9 +435,8 @@ pge_vault_read_wrapped(PgeBytes body, PgeWrapForm form, PgeBuffer *wrapped,
 		pge_json_int(data, "key_version", &version) && version > 0 &&
 		(!read_version(ciphertext, &named) || named == version))
 		status = pge_wrapped_encode(form, PGE_HALF_NONE, ciphertext, wrapped);
-	json_decref(data);
 	if (status != PGE_OK)
-		return not_asked_for(detail);
+		return pge_vault_not_asked_for(detail);
 	snprintf(kek_version, PGE_KEK_VERSION_MAX + 1, "%" PRId64, version);
 	return PGE_OK;
 }
@@ -429,7 +444,16 @@ pge_vault_read_wrapped(PgeBytes body, PgeWrapForm form, PgeBuffer *wrapped,
 PgeStatus
 pge_vault_read_dek(PgeBytes body, PgeSecret *dek, char detail[KMS_DETAIL_LEN])
 {
-	json_t	   *data = parse_part(body, "data", detail);
+	json_t	   *data = pge_vault_parse_part(body, "data", detail);
+	PgeStatus	status = pge_vault_take_dek(data, dek, detail);
+
+	json_decref(data);
+	return status;
+}
+
+PgeStatus
+pge_vault_take_dek(const json_t *data, PgeSecret *dek, char detail[KMS_DETAIL_LEN])
+{
 	uint8_t		bytes[PGE_DEK_LEN];
 	PgeBuffer	out = {bytes, 0, sizeof(bytes)};
 	PgeBytes	text = {NULL, 0};
@@ -441,9 +465,8 @@ pge_vault_read_dek(PgeBytes body, PgeSecret *dek, char detail[KMS_DETAIL_LEN])
 	else
 		pge_secret_wipe(dek, sizeof(*dek));
 	pge_secret_wipe(bytes, sizeof(bytes));
-	json_decref(data);
 	if (status == PGE_MALFORMED)
-		return not_asked_for(detail);
+		return pge_vault_not_asked_for(detail);
 	if (status == PGE_OK && out.len == PGE_DEK_LEN)
 		return PGE_OK;
 	pge_kms_detail(detail, "What the service unwrapped is not as long as a data key.");
@@ -502,7 +525,7 @@ read_version(PgeBytes ciphertext, int64_t *version)
 PgeStatus
 pge_vault_read_login(PgeBytes body, HttpCredential *credential, char detail[KMS_DETAIL_LEN])
 {
-	json_t	   *auth = parse_part(body, "auth", detail);
+	json_t	   *auth = pge_vault_parse_part(body, "auth", detail);
 	int64_t		seconds = -1;
 	bool		complete = pge_json_string(auth, "client_token", credential->token, sizeof(credential->token)) &&
 	is_printable(pge_bytes(credential->token, strlen(credential->token))) &&
@@ -513,7 +536,7 @@ pge_vault_read_login(PgeBytes body, HttpCredential *credential, char detail[KMS_
 	if (!complete)
 	{
 		pge_secret_wipe(credential, sizeof(*credential));
-		return not_asked_for(detail);
+		return pge_vault_not_asked_for(detail);
 	}
 	credential->lifetime_ms = (uint64_t) seconds * 1000;
 	return PGE_OK;
@@ -522,7 +545,7 @@ pge_vault_read_login(PgeBytes body, HttpCredential *credential, char detail[KMS_
 PgeStatus
 pge_vault_read_self(PgeBytes body, HttpCredential *credential, char detail[KMS_DETAIL_LEN])
 {
-	json_t	   *data = parse_part(body, "data", detail);
+	json_t	   *data = pge_vault_parse_part(body, "data", detail);
 	int64_t		seconds = -1;
 	PgeBytes	expires;
 	bool		complete = pge_json_int(data, "ttl", &seconds) && seconds >= 0 && seconds <= UINT32_MAX;
@@ -536,5 +559,5 @@ pge_vault_read_self(PgeBytes body, HttpCredential *credential, char detail[KMS_D
 		credential->lifetime_ms = 1;
 	(void) pge_json_bool(data, "renewable", &credential->renewable);
 	json_decref(data);
-	return complete ? PGE_OK : not_asked_for(detail);
+	return complete ? PGE_OK : pge_vault_not_asked_for(detail);
 }

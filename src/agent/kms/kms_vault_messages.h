@@ -60,11 +60,11 @@ typedef struct VaultKeyInfo
 
 /*
  * Below "/v1/", from a canonical path "<mount>/keys/<key>": "<mount>/encrypt/<key>",
- * "<mount>/decrypt/<key>", "<mount>/keys/<key>/rotate".  PGE_INVALID: no such path.
+ * "<mount>/decrypt/<key>", "<mount>/rewrap/<key>", "<mount>/keys/<key>/rotate".  PGE_INVALID: no such path.
  */
 typedef enum VaultOperation
 {
-	VAULT_ENCRYPT, VAULT_DECRYPT, VAULT_DESCRIBE, VAULT_ROTATE
+	VAULT_ENCRYPT, VAULT_DECRYPT, VAULT_REWRAP, VAULT_DESCRIBE, VAULT_ROTATE
 } VaultOperation;
 extern PgeStatus pge_vault_path(const char *key_path, VaultOperation operation,
 								char path[VAULT_PATH_MAX + 1]);
@@ -77,7 +77,8 @@ extern PgeStatus pge_vault_decrypt_body(PgeWrapForm form, PgeBytes binding, PgeB
 extern PgeStatus pge_vault_login_body(const VaultLogin *login, PgeBuffer *body);
 
 /*
- * HttpServiceProvider.classify; the other for logins and what a token says of itself,
+ * HttpServiceProvider.classify; PGE_OK also of a batch of which some or all items failed
+ * (kms_vault_batch_messages.h), whatever HTTP says.  The other for logins and what a token says of itself,
  * where "no" is PGE_UNAUTHENTICATED, and PGE_DENIED if the service knows the token.
  */
 extern PgeStatus pge_vault_classify(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);

@@ -38,6 +38,8 @@ typedef struct VaultSession
 	SecretFile	role_id;
 	uint64_t	granted_ms;		/* lifetime of a new token */
 
+	atomic_int	batch_most;		/* items that the service takes at once */
+
 	pthread_mutex_t lock;
 	RememberedKey keys[KEYS_REMEMBERED];	/* under "lock"; kms_vault_keys.c */
 } VaultSession;
@@ -50,6 +52,12 @@ extern PgeStatus pge_vault_ask_key(VaultSession *vault, const KmsCall *call, Vau
 /* As it is remembered, if it is. */
 extern PgeStatus pge_vault_know_key(VaultSession *vault, const KmsCall *call, VaultKeyInfo *key, char *detail);
 
+/* PGE_KEK_UNUSABLE: its context binds nothing. */
+extern PgeStatus pge_vault_check_derived(const VaultKeyInfo *key, char *detail);
+
+/* The same of the key with whose context something has opened. */
+extern PgeStatus pge_vault_check_bound(VaultSession *vault, const KmsCall *call, char *detail);
+
 /* --- kms_vault_exchange.c: what is sent --- */
 
 /* About the call's key.  "body" NULL: none; it stays the caller's. */
@@ -61,6 +69,13 @@ extern PgeStatus pge_vault_exchange_of_token(VaultSession *vault, const HttpLimi
 											 const char *path, const char *token, PgeBuffer *body,
 											 HttpAnswer *answer, char *detail);
 extern PgeBytes pge_vault_body(const HttpAnswer *answer);
+
+/* --- kms_vault_batch.c: many at once --- */
+
+extern bool pge_vault_rewraps(const KeyUri *from, const KeyUri *to, PgeBytes wrapped);
+
+/* As KmsProvider's perform_many; one is enough. */
+extern void pge_vault_perform_batch(VaultSession *vault, const KmsCall *calls, KmsResult *results, int n);
 
 /* --- kms_vault_token.c: the token, on the service's thread --- */
 
