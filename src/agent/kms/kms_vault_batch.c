@@ -32,17 +32,17 @@ typedef struct VaultBatch
 	VaultItem  *items;			/* room for n */
 	PgeStatus	ended;			/* not PGE_OK: nothing more is sent, */
 	char		detail[KMS_DETAIL_LEN]; /* and why */
-}			VaultBatch;
+} VaultBatch;
 
-static void perform_all(VaultBatch * batch);
-static PgeStatus look_at_key(VaultBatch * batch, PgeWrapForm *form);
-static void perform_form(VaultBatch * batch, PgeWrapForm form);
-static PgeStatus look_at_call(VaultBatch * batch, int i, PgeWrapForm form, VaultItem * item);
-static void send_items(VaultBatch * batch, const VaultItem * items, int n);
-static PgeStatus ask(VaultBatch * batch, const VaultItem * items, int n, bool *too_much);
+static void perform_all(VaultBatch *batch);
+static PgeStatus look_at_key(VaultBatch *batch, PgeWrapForm *form);
+static void perform_form(VaultBatch *batch, PgeWrapForm form);
+static PgeStatus look_at_call(VaultBatch *batch, int i, PgeWrapForm form, VaultItem *item);
+static void send_items(VaultBatch *batch, const VaultItem *items, int n);
+static PgeStatus ask(VaultBatch *batch, const VaultItem *items, int n, bool *too_much);
 static bool may_be_one_items(PgeStatus status);
 static void remember_most(VaultSession *vault, int most);
-static void refuse_unbound(VaultBatch * batch, int n);
+static void refuse_unbound(VaultBatch *batch, int n);
 static void fail(KmsResult *result, PgeStatus status, const char *detail);
 
 bool
@@ -64,24 +64,25 @@ pge_vault_perform_batch(VaultSession *vault, const KmsCall *calls, KmsResult *re
 	static const VaultOperation operations[] = {
 		[KMS_WRAP] = VAULT_ENCRYPT,[KMS_UNWRAP] = VAULT_DECRYPT,[KMS_REWRAP] = VAULT_REWRAP
 	};
+	VaultItem  *items = calloc((size_t) n, sizeof(*items));
 	VaultBatch	batch = {
 		.vault = vault,
 		.calls = calls,
 		.results = results,
 		.n = n,
 		.operation = operations[calls[0].operation],
-		.items = calloc((size_t) n, sizeof(VaultItem)),
+		.items = items,
 	};
 
 	for (int i = 0; i < n; i++)
 		results[i].status = PGE_OUT_OF_MEMORY;
-	if (batch.items != NULL)
+	if (items != NULL)
 		perform_all(&batch);
-	free(batch.items);
+	free(items);
 }
 
 static void
-perform_all(VaultBatch * batch)
+perform_all(VaultBatch *batch)
 {
 	PgeWrapForm form;
 	PgeStatus	status;
@@ -101,7 +102,7 @@ perform_all(VaultBatch * batch)
 
 /* Where its bindings go. */
 static PgeStatus
-look_at_key(VaultBatch * batch, PgeWrapForm *form)
+look_at_key(VaultBatch *batch, PgeWrapForm *form)
 {
 	const KmsCall *call = &batch->calls[0];
 	VaultKeyInfo key;
@@ -124,7 +125,7 @@ look_at_key(VaultBatch * batch, PgeWrapForm *form)
 
 /* Those calls that are of this form. */
 static void
-perform_form(VaultBatch * batch, PgeWrapForm form)
+perform_form(VaultBatch *batch, PgeWrapForm form)
 {
 	int			n = 0;
 
@@ -144,7 +145,7 @@ perform_form(VaultBatch * batch, PgeWrapForm form)
 
 /* Not PGE_OK: it is not even sent, and its result has the detail. */
 static PgeStatus
-look_at_call(VaultBatch * batch, int i, PgeWrapForm form, VaultItem * item)
+look_at_call(VaultBatch *batch, int i, PgeWrapForm form, VaultItem *item)
 {
 	const KmsCall *call = &batch->calls[i];
 	KmsResult  *result = &batch->results[i];
@@ -164,7 +165,7 @@ look_at_call(VaultBatch * batch, int i, PgeWrapForm form, VaultItem * item)
 }
 
 static void
-send_items(VaultBatch * batch, const VaultItem * items, int n)
+send_items(VaultBatch *batch, const VaultItem *items, int n)
 {
 	while (n > 0)
 	{
@@ -198,7 +199,7 @@ send_items(VaultBatch * batch, const VaultItem * items, int n)
 
 /* PGE_OK: each has its result. */
 static PgeStatus
-ask(VaultBatch * batch, const VaultItem * items, int n, bool *too_much)
+ask(VaultBatch *batch, const VaultItem *items, int n, bool *too_much)
 {
 	PgeBuffer	body = {NULL, 0, 0};
 	HttpAnswer	answer = {0};
@@ -232,7 +233,7 @@ remember_most(VaultSession *vault, int most)
 
 /* Has the context counted, with which these n have opened? */
 static void
-refuse_unbound(VaultBatch * batch, int n)
+refuse_unbound(VaultBatch *batch, int n)
 {
 	char		detail[KMS_DETAIL_LEN];
 	PgeStatus	status = PGE_OK;

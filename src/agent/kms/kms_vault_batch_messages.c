@@ -15,14 +15,14 @@
 
 #define REFERENCE_LEN	12
 
-static json_t *new_item(VaultOperation operation, const VaultItem * item, int number, PgeStatus *status);
+static json_t *new_item(VaultOperation operation, const VaultItem *item, int number, PgeStatus *status);
 static void write_reference(int number, char reference[REFERENCE_LEN]);
 static bool answers_item(const json_t *said, int number);
-static PgeStatus read_item(const json_t *said, int http_status, VaultOperation operation, const VaultItem * item);
+static PgeStatus read_item(const json_t *said, int http_status, VaultOperation operation, const VaultItem *item);
 static PgeStatus read_error(const json_t *error, int http_status, char *detail);
 
 PgeStatus
-pge_vault_batch_body(VaultOperation operation, const VaultItem * items, int n, PgeBuffer *body)
+pge_vault_batch_body(VaultOperation operation, const VaultItem *items, int n, PgeBuffer *body)
 {
 	json_t	   *object = json_object();
 	json_t	   *batch = json_array();
@@ -47,7 +47,7 @@ pge_vault_batch_body(VaultOperation operation, const VaultItem * items, int n, P
 
 /* NULL unless PGE_OK. */
 static json_t *
-new_item(VaultOperation operation, const VaultItem * item, int number, PgeStatus *status)
+new_item(VaultOperation operation, const VaultItem *item, int number, PgeStatus *status)
 {
 	char		reference[REFERENCE_LEN];
 	json_t	   *object = json_object();
@@ -77,7 +77,7 @@ write_reference(int number, char reference[REFERENCE_LEN])
 }
 
 PgeStatus
-pge_vault_read_batch(const HttpAnswer *answer, VaultOperation operation, const VaultItem * items, int n,
+pge_vault_read_batch(const HttpAnswer *answer, VaultOperation operation, const VaultItem *items, int n,
 					 char detail[KMS_DETAIL_LEN])
 {
 	json_t	   *data = pge_vault_parse_part(pge_bytes(answer->body, answer->len), "data", detail);
@@ -108,7 +108,7 @@ answers_item(const json_t *said, int number)
 
 /* Beside an error stands a plaintext, too, which is none ("decrypt"). */
 static PgeStatus
-read_item(const json_t *said, int http_status, VaultOperation operation, const VaultItem * item)
+read_item(const json_t *said, int http_status, VaultOperation operation, const VaultItem *item)
 {
 	const json_t *error = json_object_get(said, "error");
 	KmsResult  *result = item->result;

@@ -23,13 +23,13 @@ typedef struct VaultItem
 	KmsResult  *result;			/* status, detail; VAULT_DECRYPT: dek, wiped
 								 * unless PGE_OK; the others: wrapped,
 								 * kek_version */
-}			VaultItem;
+} VaultItem;
 
 /*
  * VAULT_ENCRYPT, VAULT_DECRYPT or VAULT_REWRAP, which takes PGE_WRAP_VAULT_CONTEXT alone.
  * Freed with pge_json_text_free, which wipes it.
  */
-extern PgeStatus pge_vault_batch_body(VaultOperation operation, const VaultItem * items, int n,
+extern PgeStatus pge_vault_batch_body(VaultOperation operation, const VaultItem *items, int n,
 									  PgeBuffer *body);
 
 /*
@@ -37,7 +37,7 @@ extern PgeStatus pge_vault_batch_body(VaultOperation operation, const VaultItem 
  * says why none has.
  */
 extern PgeStatus pge_vault_read_batch(const HttpAnswer *answer, VaultOperation operation,
-									  const VaultItem * items, int n, char detail[KMS_DETAIL_LEN]);
+									  const VaultItem *items, int n, char detail[KMS_DETAIL_LEN]);
 
 /* Has the service refused it because it is too much at once? */
 extern bool pge_vault_is_too_much(const HttpAnswer *answer);
