@@ -19,7 +19,7 @@
 									 * time */
 #define MARGIN_MAX_MS		500
 
-static AgentJob *start_job(Agent *agent, PgeBytes bytes,
+static AgentJob *start_job(Agent *agent, const AgentClient *client, PgeBytes bytes,
 						   const PgeFrame *request);
 static uint64_t deadline_from_now(const Agent *agent);
 static bool add_waiter(Agent *agent, AgentClient *client, AgentJob *job,
@@ -71,7 +71,7 @@ pge_dispatch_request(Agent *agent, AgentClient *client, PgeBytes bytes,
 	if (job != NULL)
 		agent->counters.joined++;
 	else
-		job = start_job(agent, bytes, request);
+		job = start_job(agent, client, bytes, request);
 	if (job == NULL || !add_waiter(agent, client, job, request->ticket))
 		refuse(agent, client, request->ticket, PGE_OUT_OF_MEMORY,
 			   "The agent is out of memory or threads.");
@@ -124,13 +124,13 @@ pge_dispatch_abandon(Agent *agent)
 
 /* NULL: memory or threads are short. */
 static AgentJob *
-start_job(Agent *agent, PgeBytes bytes, const PgeFrame *request)
+start_job(Agent *agent, const AgentClient *client, PgeBytes bytes, const PgeFrame *request)
 {
 	AgentJob   *job = pge_job_new(bytes, agent->sessions, deadline_from_now(agent));
 
 	if (job == NULL)
 		return NULL;
-	if (!pge_jobs_submit(&agent->jobs, job))
+	if (!pge_jobs_submit(&agent->jobs, job, client->nwaiters))
 	{
 		pge_job_free(job);
 		return NULL;

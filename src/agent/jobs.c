@@ -10,14 +10,25 @@
 #include <string.h>
 
 #include "agent/jobs.h"
+#include "agent/kms/monotonic.h"
 
 /* Providers keep big things on the heap. */
 #define WORKER_STACK	(512 * 1024)
 
 static bool start_worker(JobQueue *queue);
 static void *worker_main(void *arg);
-static AgentJob *wait_for_job(JobQueue *queue);
-static void perform(AgentJob *job);
+static bool wait_for_group(JobQueue *queue, JobGroup *group);
+static void take_group(JobQueue *queue, JobGroup *group);
+static AgentJob *first_not_held(const JobQueue *queue);
+static void take_job(JobQueue *queue, AgentJob *job, JobGroup *group);
+static bool may_join(const AgentJob *job, const AgentJob *first, uint64_t now);
+static bool are_alike(const AgentJob *a, const AgentJob *b);
+static bool is_held_back(const AgentJob *job);
+static bool must_wait(const JobQueue *queue, const AgentJob *job);
+static void hold_alike(JobQueue *queue, const AgentJob *job, bool held);
+static void perform(JobGroup *group);
+static void finish_group(JobQueue *queue, JobGroup *group);
+static void link_job(JobQueue *queue, AgentJob *job);
 static void unlink_job(JobQueue *queue, AgentJob *job);
 
 void
@@ -73,7 +84,7 @@ pge_job_new(PgeBytes frame, KmsSessions *sessions, uint64_t deadline_ms)
 		pge_job_free(job);
 		return NULL;
 	}
-	job->slot = pge_kms_sessions_slot(sessions, job->request.uri, job->request.nuris);
+	job->slot = pge_kms_sessions_slot(sessions, job->request.uri, job->request.nuris, &job->in_groups);
 	return job;
 }
 
@@ -81,7 +92,7 @@ void
 pge_job_free(AgentJob *job)
 {
 	if (job->answer != NULL)
-		pge_secret_wipe(job->answer, sizeof(*job->answer));
+		pge_answer_wipe(job->answer);
 	free(job->answer);
 	if (job->bytes != NULL)
 		pge_secret_wipe(job->bytes, job->len);
@@ -91,27 +102,22 @@ pge_job_free(AgentJob *job)
 }
 
 bool
-pge_jobs_submit(AgentJobs *jobs, AgentJob *job)
+pge_jobs_submit(AgentJobs *jobs, AgentJob *job, int before)
 {
 	JobQueue   *queue = &jobs->queues[job->slot];
 	bool		served;
 
 	pthread_mutex_lock(&jobs->lock);
-	served = queue->idle > queue->queued || start_worker(queue) ||
+	job->held = must_wait(queue, job);
+	served = job->held || queue->idle > queue->queued || start_worker(queue) ||
 		queue->threads > 0;
 	if (served)
 	{
 		job->state = JOB_QUEUED;
-		job->next = NULL;
-		job->prev = queue->last;
-		if (queue->last != NULL)
-			queue->last->next = job;
-		else
-			queue->first = job;
-		queue->last = job;
-		queue->queued++;
-		jobs->queued++;
-		pthread_cond_signal(&queue->wake);
+		job->turn = queue->turn + 1 + (uint64_t) before;
+		link_job(queue, job);
+		if (!job->held)
+			pthread_cond_signal(&queue->wake);
 	}
 	pthread_mutex_unlock(&jobs->lock);
 	return served;
@@ -122,11 +128,13 @@ pge_jobs_cancel(AgentJobs *jobs, AgentJob *job)
 {
 	bool		ours;
 
-	atomic_store(&job->cancelled, true);
 	pthread_mutex_lock(&jobs->lock);
 	ours = job->state == JOB_QUEUED;
 	if (ours)
 		unlink_job(&jobs->queues[job->slot], job);
+	else if (!atomic_exchange(&job->cancelled, true) && job->state == JOB_RUNNING &&
+			 --job->group->waited_for == 0)
+		atomic_store(&job->group->cancelled, true);
 	pthread_mutex_unlock(&jobs->lock);
 	return ours;
 }
@@ -181,23 +189,15 @@ worker_main(void *arg)
 {
 	JobQueue   *queue = arg;
 	AgentJobs  *jobs = queue->jobs;
-	AgentJob   *job;
+	JobGroup	group;
 
 	pthread_mutex_lock(&jobs->lock);
-	while ((job = wait_for_job(queue)) != NULL)
+	while (wait_for_group(queue, &group))
 	{
-		jobs->running++;
 		pthread_mutex_unlock(&jobs->lock);
-		perform(job);
+		perform(&group);
 		pthread_mutex_lock(&jobs->lock);
-		jobs->running--;
-		job->state = JOB_FINISHED;
-		job->next = NULL;
-		if (jobs->finished_last != NULL)
-			jobs->finished_last->next = job;
-		else
-			jobs->finished_first = job;
-		jobs->finished_last = job;
+		finish_group(queue, &group);
 		jobs->notify(jobs->notify_arg);
 	}
 	queue->threads--;
@@ -205,38 +205,196 @@ worker_main(void *arg)
 	return NULL;
 }
 
-/* Caller holds jobs->lock.  NULL: this thread is one too many. */
-static AgentJob *
-wait_for_job(JobQueue *queue)
+/* Caller holds jobs->lock, as of all below but perform().  false: this thread is one too many. */
+static bool
+wait_for_group(JobQueue *queue, JobGroup *group)
 {
-	AgentJob   *job;
-
-	while (queue->first == NULL || queue->threads > queue->jobs->concurrency)
+	while (queue->queued == 0 || queue->threads > queue->jobs->concurrency)
 	{
 		if (queue->threads > queue->jobs->concurrency)
-			return NULL;
+			return false;
 		queue->idle++;
 		pthread_cond_wait(&queue->wake, &queue->jobs->lock);
 		queue->idle--;
 	}
-	job = queue->first;
-	unlink_job(queue, job);
-	job->state = JOB_RUNNING;
+	take_group(queue, group);
+	return true;
+}
+
+/* The first job that is not held, and what may go with it. */
+static void
+take_group(JobQueue *queue, JobGroup *group)
+{
+	AgentJob   *first = first_not_held(queue);
+	AgentJob   *next;
+	uint64_t	now;
+
+	group->n = group->waited_for = 0;
+	atomic_init(&group->cancelled, false);
+	group->next = queue->groups;
+	queue->groups = group;
+	queue->turn = first->turn > queue->turn ? first->turn : queue->turn;
+	next = first->next;
+	take_job(queue, first, group);
+	if (!first->in_groups)
+		return;
+	now = pge_monotonic_ms();
+	for (AgentJob *job = next; job != NULL && group->n < KMS_MANY_MAX; job = next)
+	{
+		next = job->next;
+		if (may_join(job, first, now))
+			take_job(queue, job, group);
+	}
+	if (must_wait(queue, first))
+		hold_alike(queue, first, true);
+}
+
+static AgentJob *
+first_not_held(const JobQueue *queue)
+{
+	AgentJob   *job = queue->first;
+
+	while (job->held)
+		job = job->next;
 	return job;
 }
 
 static void
-perform(AgentJob *job)
+take_job(JobQueue *queue, AgentJob *job, JobGroup *group)
 {
-	AgentAnswer *answer = calloc(1, sizeof(*answer));
-
-	if (answer != NULL)
-		pge_request_perform(job->sessions, &job->request, job->deadline_ms,
-							&job->cancelled, answer);
-	job->answer = answer;
+	unlink_job(queue, job);
+	job->state = JOB_RUNNING;
+	job->group = group;
+	group->jobs[group->n++] = job;
+	group->waited_for++;
+	queue->jobs->running++;
 }
 
-/* Caller holds jobs->lock. */
+/* A group ends by its first deadline: nobody shall lose more than half of his time by it. */
+static bool
+may_join(const AgentJob *job, const AgentJob *first, uint64_t now)
+{
+	uint64_t	ends = first->deadline_ms;
+
+	return !job->held && are_alike(job, first) &&
+		(ends == 0 || job->deadline_ms <= ends ||
+		 (now < ends && job->deadline_ms - now <= 2 * (ends - now)));
+}
+
+static bool
+are_alike(const AgentJob *a, const AgentJob *b)
+{
+	return a->in_groups && b->in_groups && a->sessions == b->sessions &&
+		pge_requests_agree(&a->request, &b->request);
+}
+
+/* So that they come to be many, and a round trip is shared: nobody waits for one in particular. */
+static bool
+is_held_back(const AgentJob *job)
+{
+	return job->in_groups && job->request.type == PGE_FRAME_REWRAP;
+}
+
+static bool
+must_wait(const JobQueue *queue, const AgentJob *job)
+{
+	int			under_way = 0;
+
+	if (!is_held_back(job))
+		return false;
+	for (const JobGroup *group = queue->groups; group != NULL; group = group->next)
+		if (are_alike(group->jobs[0], job))
+			under_way++;
+	return under_way >= JOBS_REWRAPS_UNDER_WAY;
+}
+
+static void
+hold_alike(JobQueue *queue, const AgentJob *like, bool held)
+{
+	for (AgentJob *job = queue->first; job != NULL; job = job->next)
+	{
+		if (job->held == held || !are_alike(job, like))
+			continue;
+		job->held = held;
+		queue->queued += held ? -1 : 1;
+	}
+}
+
+/* No lock is held. */
+static void
+perform(JobGroup *group)
+{
+	int			n = 0;
+
+	for (int i = 0; i < group->n; i++)
+	{
+		AgentJob   *job = group->jobs[i];
+
+		job->answer = calloc(1, sizeof(*job->answer));
+		if (job->answer == NULL)
+			continue;
+		group->requests[n++] = (AgentRequest)
+		{
+			&job->request, job->deadline_ms, &job->cancelled, job->answer
+		};
+	}
+	if (n > 0)
+		pge_requests_perform(group->jobs[0]->sessions, group->requests, n, &group->cancelled);
+}
+
+/* Those that were held for it may go now: one thread is told, and this one looks as well. */
+static void
+finish_group(JobQueue *queue, JobGroup *group)
+{
+	AgentJobs  *jobs = queue->jobs;
+	JobGroup  **link = &queue->groups;
+
+	while (*link != group)
+		link = &(*link)->next;
+	*link = group->next;
+	if (is_held_back(group->jobs[0]) && !must_wait(queue, group->jobs[0]))
+	{
+		hold_alike(queue, group->jobs[0], false);
+		pthread_cond_signal(&queue->wake);
+	}
+	for (int i = 0; i < group->n; i++)
+	{
+		AgentJob   *job = group->jobs[i];
+
+		jobs->running--;
+		job->state = JOB_FINISHED;
+		job->group = NULL;
+		job->next = NULL;
+		if (jobs->finished_last != NULL)
+			jobs->finished_last->next = job;
+		else
+			jobs->finished_first = job;
+		jobs->finished_last = job;
+	}
+}
+
+/* What comes late has its turn late, so its place is looked for from the end. */
+static void
+link_job(JobQueue *queue, AgentJob *job)
+{
+	AgentJob   *before = queue->last;
+
+	while (before != NULL && before->turn > job->turn)
+		before = before->prev;
+	job->prev = before;
+	job->next = before != NULL ? before->next : queue->first;
+	if (job->prev != NULL)
+		job->prev->next = job;
+	else
+		queue->first = job;
+	if (job->next != NULL)
+		job->next->prev = job;
+	else
+		queue->last = job;
+	queue->queued += !job->held;
+	queue->jobs->queued++;
+}
+
 static void
 unlink_job(JobQueue *queue, AgentJob *job)
 {
@@ -250,6 +408,6 @@ unlink_job(JobQueue *queue, AgentJob *job)
 		queue->last = job->prev;
 	job->prev = NULL;
 	job->next = NULL;
-	queue->queued--;
+	queue->queued -= !job->held;
 	queue->jobs->queued--;
 }

@@ -11,6 +11,16 @@
  *	worker	performs the request, puts the job among the finished ones, wakes
  *			the loop
  *
+ * A worker that takes a job takes along what waits in the queue and asks the same of
+ * the same keys, where the service takes many calls at once.  Nothing waits for
+ * company: a job that finds a thread free goes alone.  Rewraps alone are held back
+ * while JOBS_REWRAPS_UNDER_WAY groups of the same two keys are under way, so that the
+ * next group is large.
+ *
+ * A queue is in the order of turns: the more its client has under way, the later
+ * is a job's turn, so that who asks for a thousand keys does not keep waiting who
+ * asks for one.
+ *
  * A job belongs to the loop's thread but while it is queued or running: then
  * only "waiters", "flight" and "cancelled" may be touched there.
  *
@@ -24,9 +34,11 @@
 #include "agent/requests.h"
 
 #define JOBS_CONCURRENCY_MAX	256
+#define JOBS_REWRAPS_UNDER_WAY	2
 
 typedef struct AgentWaiter AgentWaiter;
 typedef struct AgentJob AgentJob;
+typedef struct JobGroup JobGroup;
 
 typedef enum JobState
 {
@@ -49,6 +61,7 @@ struct AgentJob
 	PgeFrame	request;		/* spans point into "bytes" */
 	KmsSessions *sessions;		/* held until the job is freed */
 	int			slot;			/* whose queue it waits in (kms_sessions.h) */
+	bool		in_groups;		/* may be performed with others */
 	uint64_t	deadline_ms;	/* monotonic; 0: not known */
 
 	/* shared */
@@ -56,6 +69,9 @@ struct AgentJob
 
 	/* under the lock of AgentJobs */
 	JobState	state;
+	uint64_t	turn;
+	bool		held;			/* a rewrap that waits for a group to end */
+	JobGroup   *group;			/* while it runs */
 	AgentJob   *prev;
 	AgentJob   *next;
 
@@ -63,13 +79,26 @@ struct AgentJob
 	AgentAnswer *answer;
 };
 
+/* Jobs that a worker performs as one. */
+struct JobGroup
+{
+	JobGroup   *next;			/* of the queue's */
+	atomic_bool cancelled;		/* nobody waits for any */
+	int			waited_for;
+	int			n;
+	AgentJob   *jobs[KMS_MANY_MAX];
+	AgentRequest requests[KMS_MANY_MAX];	/* the worker's */
+};
+
 typedef struct JobQueue
 {
 	struct AgentJobs *jobs;
 	AgentJob   *first;
 	AgentJob   *last;
+	JobGroup   *groups;			/* under way */
+	uint64_t	turn;			/* of the last that was taken */
 	pthread_cond_t wake;
-	int			queued;
+	int			queued;			/* but for those that are held */
 	int			threads;
 	int			idle;
 } JobQueue;
@@ -95,8 +124,11 @@ extern void pge_jobs_set_concurrency(AgentJobs *jobs, int concurrency);
 extern AgentJob *pge_job_new(PgeBytes frame, KmsSessions *sessions, uint64_t deadline_ms);
 extern void pge_job_free(AgentJob *job);
 
-/* false: no thread could be made and none is there; the job is the caller's. */
-extern bool pge_jobs_submit(AgentJobs *jobs, AgentJob *job);
+/*
+ * "before": how many requests its client has under way.  false: no thread could be
+ * made and none is there; the job is the caller's.
+ */
+extern bool pge_jobs_submit(AgentJobs *jobs, AgentJob *job, int before);
 
 /* Nobody waits any more: true if it had not started and is the caller's again. */
 extern bool pge_jobs_cancel(AgentJobs *jobs, AgentJob *job);

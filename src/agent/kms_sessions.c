@@ -159,34 +159,53 @@ pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
 }
 
 int
-pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris)
+pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris, bool *in_groups)
 {
 	const KmsOpened *here = sessions->entries[0].opened;
 	const KmsOpened *away = here;
 	KmsTarget	target;
 	char		detail[KMS_DETAIL_LEN];
+	bool		several = false;
 
+	*in_groups = true;
 	for (int i = 0; i < nuris; i++)
 	{
 		if (pge_kms_sessions_find(sessions, uris[i], &target, detail) != PGE_OK ||
 			target.opened == here || target.opened == away)
 			continue;
-		if (away != here)
-			return KMS_SLOT_OF_SEVERAL;
+		several = several || away != here;
 		away = target.opened;
+		*in_groups = *in_groups && away->provider->perform_many != NULL;
 	}
-	return away->slot;
+	*in_groups = *in_groups && away != here;
+	return several ? KMS_SLOT_OF_SEVERAL : away->slot;
+}
+
+bool
+pge_kms_target_rewraps(const KmsTarget *from, const KmsTarget *to, PgeBytes wrapped)
+{
+	const KmsProvider *provider = to->opened->provider;
+
+	return from->opened == to->opened && from->has_key && to->has_key &&
+		provider->rewraps != NULL && provider->rewraps(&from->key, &to->key, wrapped);
 }
 
 void
-pge_kms_target_perform(const KmsTarget *target, KmsCall *call, KmsResult *result)
+pge_kms_target_perform(const KmsTarget *target, KmsCall *calls, KmsResult *results, int n)
 {
-	if (target->has_key)
+	const KmsProvider *provider = target->opened->provider;
+	KmsSession *session = target->opened->session;
+
+	for (int i = 0; i < n && target->has_key; i++)
 	{
-		call->uri = pge_bytes(target->uri, strlen(target->uri));
-		call->key = &target->key;
+		calls[i].uri = pge_bytes(target->uri, strlen(target->uri));
+		calls[i].key = &target->key;
 	}
-	target->opened->provider->perform(target->opened->session, call, result);
+	if (n > 1 && provider->perform_many != NULL)
+		provider->perform_many(session, calls, results, n);
+	else
+		for (int i = 0; i < n; i++)
+			provider->perform(session, &calls[i], &results[i]);
 }
 
 PgeStatus

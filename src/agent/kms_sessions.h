@@ -90,12 +90,17 @@ extern PgeStatus pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri
 
 /*
  * The slot of the one service of these URIs that is not on this host, or
- * KMS_SLOT_OF_SEVERAL; else the local keyring's, which answers at once.
+ * KMS_SLOT_OF_SEVERAL; else the local keyring's, which answers at once.  *in_groups:
+ * what asks the same of them is worth performing as one, since each service that is
+ * not here takes many calls at once.
  */
-extern int	pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris);
+extern int	pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris, bool *in_groups);
 
-/* The target's session performs it.  The caller has filled in all but uri and key. */
-extern void pge_kms_target_perform(const KmsTarget *target, KmsCall *call, KmsResult *result);
+/* The target's session performs them.  The caller has filled in all but uri and key. */
+extern void pge_kms_target_perform(const KmsTarget *target, KmsCall *calls, KmsResult *results, int n);
+
+/* Can the service itself take this wrapping from one to the other? */
+extern bool pge_kms_target_rewraps(const KmsTarget *from, const KmsTarget *to, PgeBytes wrapped);
 
 /*
  * The URI to store: canonical, with the instance if one was named.  "known_as" is

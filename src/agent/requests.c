@@ -10,6 +10,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/kms/monotonic.h"
@@ -17,37 +18,58 @@
 #include "crypto/random.h"
 #include "format/binding.h"
 
-/* One request under way.  "result" is that of the last call. */
-typedef struct RequestRun
+/* One request of a group under way. */
+typedef struct Member
+{
+	const AgentRequest *asked;
+	uint8_t		keyring[PGE_UUID_LEN];	/* of the binding: whose key it is */
+	bool		failed;			/* as its answer says */
+	KmsOperation next;			/* what is to be called for it */
+	PgeBytes	wrapped;		/* and with what: the request's, then the new
+								 * one */
+	bool		has_dek;
+	PgeSecret	dek;			/* what each wrapping has to give */
+} Member;
+
+typedef struct RequestGroup
 {
 	const KmsSessions *sessions;
-	const PgeFrame *request;
-	uint8_t		keyring[PGE_UUID_LEN];	/* of the binding: whose key it is */
-	uint64_t	deadline_ms;
+	const PgeFrame *frame;		/* type and URIs are those of all */
 	const atomic_bool *cancelled;
-	AgentAnswer *answer;
-	KmsResult	result;
-} RequestRun;
+	int			n;
+	Member	   *members;
+	int			ncalls;			/* the last ones, */
+	Member	   *called[KMS_MANY_MAX];	/* whose they were, */
+	KmsCall    *calls;
+	KmsResult  *results;		/* and what came of them */
+} RequestGroup;
 
-static void perform_unwrap(RequestRun *run);
-static void perform_wrap_new(RequestRun *run);
-static void perform_rewrap(RequestRun *run);
-static void perform_on_kek(RequestRun *run, KmsOperation operation);
-static PgeStatus check_binding(RequestRun *run);
-static PgeStatus unwrap_checked(RequestRun *run, PgeSecret *dek);
-static PgeStatus wrap_proved(RequestRun *run, PgeBytes uri,
-							 const PgeSecret *dek);
-static PgeStatus call_service(RequestRun *run, KmsOperation operation,
-							  PgeBytes uri, PgeBytes wrapped,
-							  const PgeSecret *dek);
-static PgeStatus check_result(RequestRun *run, KmsOperation operation);
-static PgeStatus check_admission(const RequestRun *run, KmsOperation operation,
-								 const KmsInstance *instance, char *detail);
-static PgeStatus name_key(RequestRun *run, const KmsTarget *target);
+static bool begin_group(RequestGroup *group, const AgentRequest *requests);
+static void end_group(RequestGroup *group);
+static void perform_unwrap(RequestGroup *group);
+static void perform_wrap_new(RequestGroup *group);
+static void perform_rewrap(RequestGroup *group);
+static void perform_on_kek(RequestGroup *group, KmsOperation operation);
+static void check_bindings(RequestGroup *group);
+static void draw_key(Member *member);
+static void choose_rewrapper(const RequestGroup *group, Member *member);
+static void unwrap_compared(RequestGroup *group, PgeBytes uri);
+static void wrap_proved(RequestGroup *group, KmsOperation operation, PgeBytes uri);
+static void take_wrapping(Member *member, const KmsResult *result);
+static PgeStatus compare_key(Member *member, const KmsResult *result);
+static void call_service(RequestGroup *group, KmsOperation operation, PgeBytes uri);
+static PgeStatus check_caller(Member *member);
+static void add_call(RequestGroup *group, Member *member, const KmsCall *like);
+static void perform_calls(RequestGroup *group, const KmsTarget *target);
+static void end_calls(RequestGroup *group);
+static void take_result(Member *member, KmsOperation operation, const KmsTarget *target, KmsResult *result);
+static PgeStatus check_result(Member *member, KmsOperation operation, KmsResult *result);
+static PgeStatus check_admission(Member *member, KmsOperation operation, const KmsInstance *instance);
+static PgeStatus name_key(Member *member, const KmsTarget *target, KmsResult *result);
 static bool is_fit_name(const char *name);
-static PgeStatus fail(RequestRun *run, PgeStatus status, const char *detail);
-static bool is_late(const RequestRun *run);
-static void add_kek_version(RequestRun *run);
+static PgeStatus fail(Member *member, PgeStatus status, const char *detail);
+static bool is_late(const Member *member);
+static void add_kek_version(Member *member, const KmsResult *result);
 
 PgeStatus
 pge_request_check(const PgeFrame *request, const char **what)
@@ -82,44 +104,81 @@ pge_request_check(const PgeFrame *request, const char **what)
 	return complete ? PGE_OK : PGE_MALFORMED;
 }
 
+bool
+pge_requests_agree(const PgeFrame *a, const PgeFrame *b)
+{
+	bool		agree = a->type == b->type && a->nuris == b->nuris &&
+	(a->type == PGE_FRAME_UNWRAP || a->type == PGE_FRAME_WRAP_NEW || a->type == PGE_FRAME_REWRAP);
+
+	for (int i = 0; agree && i < a->nuris; i++)
+		agree = a->uri[i].len == b->uri[i].len &&
+			memcmp(a->uri[i].data, b->uri[i].data, a->uri[i].len) == 0;
+	return agree;
+}
+
+void
+pge_requests_perform(const KmsSessions *sessions, const AgentRequest *requests, int n,
+					 const atomic_bool *cancelled)
+{
+	RequestGroup group = {
+		.sessions = sessions,
+		.frame = requests[0].frame,
+		.cancelled = cancelled,
+		.n = n,
+	};
+
+	if (begin_group(&group, requests))
+	{
+		switch (group.frame->type)
+		{
+			case PGE_FRAME_UNWRAP:
+				perform_unwrap(&group);
+				break;
+			case PGE_FRAME_WRAP_NEW:
+				perform_wrap_new(&group);
+				break;
+			case PGE_FRAME_REWRAP:
+				perform_rewrap(&group);
+				break;
+			case PGE_FRAME_CREATE_KEK:
+				perform_on_kek(&group, KMS_CREATE);
+				break;
+			case PGE_FRAME_ROTATE_KEK:
+				perform_on_kek(&group, KMS_ROTATE);
+				break;
+			case PGE_FRAME_DESCRIBE_KEK:
+				perform_on_kek(&group, KMS_DESCRIBE);
+				break;
+			default:
+				fail(&group.members[0], PGE_MALFORMED, "This is no request.");
+				break;
+		}
+	}
+	end_group(&group);
+}
+
 void
 pge_request_perform(const KmsSessions *sessions, const PgeFrame *request,
 					uint64_t deadline_ms, const atomic_bool *cancelled,
 					AgentAnswer *answer)
 {
-	RequestRun	run = {
-		.sessions = sessions,
-		.request = request,
-		.deadline_ms = deadline_ms,
-		.cancelled = cancelled,
-		.answer = answer,
-	};
+	const AgentRequest one = {request, deadline_ms, cancelled, answer};
 
-	switch (request->type)
+	pge_requests_perform(sessions, &one, 1, cancelled);
+}
+
+void
+pge_answer_wipe(AgentAnswer *answer)
+{
+	for (int i = 0; i < PGE_WRAPPINGS_MAX; i++)
 	{
-		case PGE_FRAME_UNWRAP:
-			perform_unwrap(&run);
-			break;
-		case PGE_FRAME_WRAP_NEW:
-			perform_wrap_new(&run);
-			break;
-		case PGE_FRAME_REWRAP:
-			perform_rewrap(&run);
-			break;
-		case PGE_FRAME_CREATE_KEK:
-			perform_on_kek(&run, KMS_CREATE);
-			break;
-		case PGE_FRAME_ROTATE_KEK:
-			perform_on_kek(&run, KMS_ROTATE);
-			break;
-		case PGE_FRAME_DESCRIBE_KEK:
-			perform_on_kek(&run, KMS_DESCRIBE);
-			break;
-		default:
-			fail(&run, PGE_MALFORMED, "This is no request.");
-			break;
+		AnswerWrapping *wrapping = &answer->wrapped[i];
+
+		if (wrapping->bytes != NULL)
+			pge_secret_wipe(wrapping->bytes, wrapping->len);
+		free(wrapping->bytes);
 	}
-	pge_secret_wipe(&run.result, sizeof(run.result));
+	pge_secret_wipe(answer, sizeof(*answer));
 }
 
 void
@@ -129,7 +188,7 @@ pge_answer_fail(AgentAnswer *answer, PgeStatus status, const char *detail)
 
 	/* "detail" may be the answer's own. */
 	snprintf(kept, sizeof(kept), "%s", detail);
-	pge_secret_wipe(answer, sizeof(*answer));
+	pge_answer_wipe(answer);
 	answer->status = status;
 	snprintf(answer->detail, sizeof(answer->detail), "%s", kept);
 }
@@ -166,215 +225,367 @@ pge_answer_to_frame(AgentAnswer *answer, uint64_t ticket, PgeFrame *frame)
 	}
 }
 
-static void
-perform_unwrap(RequestRun *run)
+/* false: memory is short. */
+static bool
+begin_group(RequestGroup *group, const AgentRequest *requests)
 {
-	if (check_binding(run) != PGE_OK ||
-		unwrap_checked(run, &run->answer->dek) != PGE_OK)
-		return;
-	run->answer->has_dek = true;
+	size_t		n = (size_t) group->n;
+
+	group->members = calloc(n, sizeof(*group->members));
+	group->calls = calloc(n, sizeof(*group->calls));
+	group->results = calloc(n, sizeof(*group->results));
+	if (group->members == NULL || group->calls == NULL || group->results == NULL)
+	{
+		for (int i = 0; i < group->n; i++)
+			pge_answer_fail(requests[i].answer, PGE_OUT_OF_MEMORY, "The agent is out of memory.");
+		return false;
+	}
+	for (int i = 0; i < group->n; i++)
+	{
+		group->members[i].asked = &requests[i];
+		group->members[i].wrapped = requests[i].frame->wrapped[0];	/* {NULL, 0} if there is
+																	 * none */
+	}
+	return true;
 }
 
 static void
-perform_wrap_new(RequestRun *run)
+end_group(RequestGroup *group)
 {
-	AgentAnswer *answer = run->answer;
-	PgeSecret	dek;
-	PgeStatus	status;
-
-	if (check_binding(run) != PGE_OK)
-		return;
-	status = pge_random_bytes(dek.bytes, sizeof(dek.bytes));
-	if (status == PGE_OK)
-		status = pge_check_value(&dek, run->request->binding,
-								 answer->check_value);
-	if (status != PGE_OK)
-		fail(run, status, "The agent could not make a data key.");
-	for (int i = 0; status == PGE_OK && i < run->request->nuris; i++)
-		status = wrap_proved(run, run->request->uri[i], &dek);
-	answer->has_check_value = status == PGE_OK;
-	pge_secret_wipe(&dek, sizeof(dek));
+	if (group->results != NULL)
+		pge_secret_wipe(group->results, (size_t) group->n * sizeof(*group->results));
+	if (group->members != NULL)
+		pge_secret_wipe(group->members, (size_t) group->n * sizeof(*group->members));
+	free(group->members);
+	free(group->calls);
+	free(group->results);
 }
 
 static void
-perform_rewrap(RequestRun *run)
+perform_unwrap(RequestGroup *group)
 {
-	PgeSecret	dek;
+	check_bindings(group);
+	for (int i = 0; i < group->n; i++)
+		group->members[i].next = KMS_UNWRAP;
+	unwrap_compared(group, group->frame->uri[0]);
+	for (int i = 0; i < group->n; i++)
+	{
+		Member	   *member = &group->members[i];
 
-	if (check_binding(run) == PGE_OK && unwrap_checked(run, &dek) == PGE_OK)
-		(void) wrap_proved(run, run->request->uri[1], &dek);
-	pge_secret_wipe(&dek, sizeof(dek));
+		if (member->failed)
+			continue;
+		member->asked->answer->dek = member->dek;
+		member->asked->answer->has_dek = true;
+	}
 }
 
 static void
-perform_on_kek(RequestRun *run, KmsOperation operation)
+perform_wrap_new(RequestGroup *group)
 {
-	AgentAnswer *answer = run->answer;
-	PgeBytes	uri = run->request->uri[0]; /* {NULL, 0} if there is none */
+	check_bindings(group);
+	for (int i = 0; i < group->n; i++)
+		if (!group->members[i].failed)
+			draw_key(&group->members[i]);
+	for (int i = 0; i < group->frame->nuris; i++)
+		wrap_proved(group, KMS_WRAP, group->frame->uri[i]);
+	for (int i = 0; i < group->n; i++)
+		if (!group->members[i].failed)
+			group->members[i].asked->answer->has_check_value = true;
+}
 
-	if (call_service(run, operation, uri, pge_bytes(NULL, 0), NULL) != PGE_OK)
+/* What the service cannot take to the other key itself comes by way of us. */
+static void
+perform_rewrap(RequestGroup *group)
+{
+	check_bindings(group);
+	for (int i = 0; i < group->n; i++)
+		choose_rewrapper(group, &group->members[i]);
+	unwrap_compared(group, group->frame->uri[0]);
+	wrap_proved(group, KMS_WRAP, group->frame->uri[1]);
+	wrap_proved(group, KMS_REWRAP, group->frame->uri[1]);
+}
+
+/* Of one. */
+static void
+perform_on_kek(RequestGroup *group, KmsOperation operation)
+{
+	Member	   *member = &group->members[0];
+	AgentAnswer *answer = member->asked->answer;
+
+	member->next = operation;
+	call_service(group, operation, group->frame->uri[0]);	/* {NULL, 0} if there is
+															 * none */
+	if (member->failed)
 		return;
-	add_kek_version(run);
+	add_kek_version(member, &group->results[0]);
 	if (operation != KMS_ROTATE)
-		snprintf(answer->uri, sizeof(answer->uri), "%s", run->result.uri);
+		snprintf(answer->uri, sizeof(answer->uri), "%s", group->results[0].uri);
 }
 
 /* A data key bound to what no reader can rebuild would be a lost one. */
-static PgeStatus
-check_binding(RequestRun *run)
+static void
+check_bindings(RequestGroup *group)
 {
-	PgeBinding	binding;
+	for (int i = 0; i < group->n; i++)
+	{
+		Member	   *member = &group->members[i];
+		PgeBinding	binding;
 
-	if (pge_binding_decode(run->request->binding, &binding) != PGE_OK)
-		return fail(run, PGE_MALFORMED, "The request's binding is malformed.");
-	memcpy(run->keyring, binding.keyring, PGE_UUID_LEN);
-	return PGE_OK;
+		if (pge_binding_decode(member->asked->frame->binding, &binding) == PGE_OK)
+			memcpy(member->keyring, binding.keyring, PGE_UUID_LEN);
+		else
+			fail(member, PGE_MALFORMED, "The request's binding is malformed.");
+	}
 }
 
-/* Unwraps the request's wrapping; *dek is wiped unless PGE_OK. */
-static PgeStatus
-unwrap_checked(RequestRun *run, PgeSecret *dek)
+static void
+draw_key(Member *member)
 {
-	const PgeFrame *request = run->request;
+	PgeStatus	status = pge_random_bytes(member->dek.bytes, sizeof(member->dek.bytes));
+
+	if (status == PGE_OK)
+		status = pge_check_value(&member->dek, member->asked->frame->binding, member->asked->answer->check_value);
+	if (status != PGE_OK)
+		fail(member, status, "The agent could not make a data key.");
+	member->has_dek = status == PGE_OK;
+	member->next = KMS_WRAP;
+}
+
+static void
+choose_rewrapper(const RequestGroup *group, Member *member)
+{
+	const PgeFrame *frame = group->frame;
+	char		detail[KMS_DETAIL_LEN];
+	KmsTarget	from;
+	KmsTarget	to;
+
+	member->next = KMS_UNWRAP;
+	if (pge_kms_sessions_find(group->sessions, frame->uri[0], &from, detail) == PGE_OK &&
+		pge_kms_sessions_find(group->sessions, frame->uri[1], &to, detail) == PGE_OK &&
+		pge_kms_target_rewraps(&from, &to, member->wrapped))
+		member->next = KMS_REWRAP;
+}
+
+/* Each unwraps to its key: the one that we know, or that its check value belongs to. */
+static void
+unwrap_compared(RequestGroup *group, PgeBytes uri)
+{
+	call_service(group, KMS_UNWRAP, uri);
+	for (int i = 0; i < group->ncalls; i++)
+		if (!group->called[i]->failed && compare_key(group->called[i], &group->results[i]) == PGE_OK)
+			group->called[i]->next = KMS_WRAP;
+	end_calls(group);
+}
+
+/* Adds wrappings to the answers once they have been seen to open. */
+static void
+wrap_proved(RequestGroup *group, KmsOperation operation, PgeBytes uri)
+{
+	call_service(group, operation, uri);
+	for (int i = 0; i < group->ncalls; i++)
+		if (!group->called[i]->failed)
+			take_wrapping(group->called[i], &group->results[i]);
+	end_calls(group);
+	unwrap_compared(group, uri);
+	for (int i = 0; i < group->ncalls; i++)
+		if (!group->called[i]->failed)
+			group->called[i]->asked->answer->nwrapped++;
+}
+
+static void
+take_wrapping(Member *member, const KmsResult *result)
+{
+	AgentAnswer *answer = member->asked->answer;
+	AnswerWrapping *wrapping = &answer->wrapped[answer->nwrapped];
+
+	wrapping->bytes = malloc(result->wrapped_len);
+	if (wrapping->bytes == NULL)
+	{
+		fail(member, PGE_OUT_OF_MEMORY, "The agent is out of memory.");
+		return;
+	}
+	memcpy(wrapping->bytes, result->wrapped, result->wrapped_len);
+	wrapping->len = result->wrapped_len;
+	add_kek_version(member, result);
+	member->wrapped = pge_bytes(wrapping->bytes, wrapping->len);
+	member->next = KMS_UNWRAP;
+}
+
+static PgeStatus
+compare_key(Member *member, const KmsResult *result)
+{
+	const PgeFrame *frame = member->asked->frame;
 	uint8_t		check[PGE_CHECK_VALUE_LEN];
 	PgeStatus	status;
 
-	status = call_service(run, KMS_UNWRAP, request->uri[0],
-						  request->wrapped[0], NULL);
-	if (status == PGE_OK)
-	{
-		status = pge_check_value(&run->result.dek, request->binding, check);
-		if (status != PGE_OK)
-			fail(run, status, "The agent could not compute a check value.");
-	}
-	if (status == PGE_OK &&
-		!pge_secret_equal(check, request->check_value.data, sizeof(check)))
-		status = fail(run, PGE_WRAPPING_DAMAGED,
-					  "The unwrapped key is not the one that the check value belongs to.");
-	if (status == PGE_OK)
-		*dek = run->result.dek;
-	else
-		pge_secret_wipe(dek, sizeof(*dek));
-	pge_secret_wipe(&run->result, sizeof(run->result));
-	return status;
-}
-
-/* Adds a wrapping to the answer once it has been seen to open. */
-static PgeStatus
-wrap_proved(RequestRun *run, PgeBytes uri, const PgeSecret *dek)
-{
-	AgentAnswer *answer = run->answer;
-	AnswerWrapping *wrapping = &answer->wrapped[answer->nwrapped];
-	PgeStatus	status;
-
-	status = call_service(run, KMS_WRAP, uri, pge_bytes(NULL, 0), dek);
+	if (member->has_dek)
+		return pge_secret_equal(result->dek.bytes, member->dek.bytes, PGE_DEK_LEN) ? PGE_OK :
+			fail(member, PGE_WRAPPING_DAMAGED, "The key service gave another key back than it had wrapped.");
+	status = pge_check_value(&result->dek, frame->binding, check);
 	if (status != PGE_OK)
-		return status;
-	memcpy(wrapping->bytes, run->result.wrapped, run->result.wrapped_len);
-	wrapping->len = run->result.wrapped_len;
-	add_kek_version(run);
-
-	status = call_service(run, KMS_UNWRAP, uri,
-						  pge_bytes(wrapping->bytes, wrapping->len), NULL);
-	if (status != PGE_OK)
-		return status;
-	if (!pge_secret_equal(run->result.dek.bytes, dek->bytes, PGE_DEK_LEN))
-		return fail(run, PGE_WRAPPING_DAMAGED,
-					"The key service gave another key back than it had wrapped.");
-	answer->nwrapped++;
+		return fail(member, status, "The agent could not compute a check value.");
+	if (!pge_secret_equal(check, frame->check_value.data, sizeof(check)))
+		return fail(member, PGE_WRAPPING_DAMAGED,
+					"The unwrapped key is not the one that the check value belongs to.");
+	member->dek = result->dek;
+	member->has_dek = true;
 	return PGE_OK;
 }
 
-static PgeStatus
-call_service(RequestRun *run, KmsOperation operation, PgeBytes uri,
-			 PgeBytes wrapped, const PgeSecret *dek)
+/* Calls it for all members whose next call this is. */
+static void
+call_service(RequestGroup *group, KmsOperation operation, PgeBytes uri)
 {
 	char		detail[KMS_DETAIL_LEN] = "";
 	KmsTarget	target;
-	PgeStatus	status;
-	KmsCall		call = {
-		.operation = operation,
-		.binding = run->request->binding,
-		.wrapped = wrapped,
-		.dek = dek,
-		.deadline_ms = run->deadline_ms,
-		.cancelled = run->cancelled,
-	};
+	KmsTarget	from;
+	KmsCall		call = {.operation = operation, .cancelled = group->cancelled};
+	PgeStatus	status = pge_kms_sessions_find(group->sessions, uri, &target, detail);
 
-	pge_secret_wipe(&run->result, sizeof(run->result));
-	if (atomic_load(run->cancelled))
-		return fail(run, PGE_AGENT_UNREACHABLE, "Nobody waits for this any more.");
-	if (is_late(run))
-		return fail(run, PGE_UNAVAILABLE, "The request's time was over before the key service could be called.");
-	status = pge_kms_sessions_find(run->sessions, uri, &target, detail);
-	if (status == PGE_OK)
-		status = check_admission(run, operation, target.instance, detail);
-	if (status != PGE_OK)
-		return fail(run, status, detail);
-	pge_kms_target_perform(&target, &call, &run->result);
-	status = check_result(run, operation);
+	if (status == PGE_OK && operation == KMS_REWRAP)
+	{
+		status = pge_kms_sessions_find(group->sessions, group->frame->uri[0], &from, detail);
+		call.from = &from.key;
+	}
+	group->ncalls = 0;
+	for (int i = 0; i < group->n; i++)
+	{
+		Member	   *member = &group->members[i];
+
+		if (member->failed || member->next != operation || check_caller(member) != PGE_OK)
+			continue;
+		if (status != PGE_OK)
+			fail(member, status, detail);
+		else if (check_admission(member, operation, target.instance) == PGE_OK)
+			add_call(group, member, &call);
+	}
+	perform_calls(group, &target);
+	for (int i = 0; i < group->ncalls; i++)
+		take_result(group->called[i], operation, &target, &group->results[i]);
+}
+
+/* Is it still wanted, and is there time? */
+static PgeStatus
+check_caller(Member *member)
+{
+	if (atomic_load(member->asked->cancelled))
+		return fail(member, PGE_AGENT_UNREACHABLE, "Nobody waits for this any more.");
+	if (is_late(member))
+		return fail(member, PGE_UNAVAILABLE, "The request's time was over before the key service could be called.");
+	return PGE_OK;
+}
+
+static void
+add_call(RequestGroup *group, Member *member, const KmsCall *like)
+{
+	KmsCall    *call = &group->calls[group->ncalls];
+
+	*call = *like;
+	call->binding = member->asked->frame->binding;
+	if (like->operation == KMS_WRAP)
+		call->dek = &member->dek;
+	else
+		call->wrapped = member->wrapped;
+	group->called[group->ncalls++] = member;
+}
+
+/* The first deadline of those that are left is that of all. */
+static void
+perform_calls(RequestGroup *group, const KmsTarget *target)
+{
+	uint64_t	deadline_ms = 0;
+
+	for (int i = 0; i < group->ncalls; i++)
+	{
+		uint64_t	own_ms = group->called[i]->asked->deadline_ms;
+
+		if (own_ms != 0 && (deadline_ms == 0 || own_ms < deadline_ms))
+			deadline_ms = own_ms;
+	}
+	for (int i = 0; i < group->ncalls; i++)
+		group->calls[i].deadline_ms = deadline_ms;
+	if (group->ncalls > 0)
+		pge_kms_target_perform(target, group->calls, group->results, group->ncalls);
+}
+
+static void
+end_calls(RequestGroup *group)
+{
+	pge_secret_wipe(group->results, (size_t) group->ncalls * sizeof(*group->results));
+}
+
+static void
+take_result(Member *member, KmsOperation operation, const KmsTarget *target, KmsResult *result)
+{
+	AgentAnswer *answer = member->asked->answer;
+	PgeStatus	status = check_result(member, operation, result);
+
 	if (status == PGE_OK && (operation == KMS_DESCRIBE || operation == KMS_CREATE))
-		status = name_key(run, &target);
+		status = name_key(member, target, result);
 	/* what a call that worked has to say is not for the user but for the log */
-	if (status == PGE_OK && run->result.detail[0] != '\0')
-		snprintf(run->answer->detail, sizeof(run->answer->detail), "%s", run->result.detail);
-	run->answer->alarm = run->answer->alarm || run->result.alarm;
-	return status;
+	if (status == PGE_OK && result->detail[0] != '\0')
+		snprintf(answer->detail, sizeof(answer->detail), "%s", result->detail);
+	answer->alarm = answer->alarm || result->alarm;
 }
 
 /* A provider is ours, but what it passes on came from a service. */
 static PgeStatus
-check_result(RequestRun *run, KmsOperation operation)
+check_result(Member *member, KmsOperation operation, KmsResult *result)
 {
-	KmsResult  *result = &run->result;
-
 	result->detail[sizeof(result->detail) - 1] = '\0';
 	result->kek_version[sizeof(result->kek_version) - 1] = '\0';
 	result->uri[sizeof(result->uri) - 1] = '\0';
 	if (result->status != PGE_OK)
-		return fail(run, result->status, result->detail);
-	if (operation == KMS_WRAP &&
+		return fail(member, result->status, result->detail);
+	if ((operation == KMS_WRAP || operation == KMS_REWRAP) &&
 		(result->wrapped_len == 0 || result->wrapped_len > PGE_WRAPPED_MAX))
-		return fail(run, PGE_WRAPPING_DAMAGED,
+		return fail(member, PGE_WRAPPING_DAMAGED,
 					"The key service gave no usable wrapping back.");
 	if (operation == KMS_CREATE && !is_fit_name(result->uri))
-		return fail(run, PGE_UNAVAILABLE, "The key service did not name the new key.");
+		return fail(member, PGE_UNAVAILABLE, "The key service did not name the new key.");
 	if (operation == KMS_DESCRIBE && result->uri[0] != '\0' && !is_fit_name(result->uri))
-		return fail(run, PGE_UNAVAILABLE, "The key service's name of the key is no URI.");
+		return fail(member, PGE_UNAVAILABLE, "The key service's name of the key is no URI.");
 	return PGE_OK;
 }
 
 /* Who describes a KEK gets nothing of it, and changes nothing. */
 static PgeStatus
-check_admission(const RequestRun *run, KmsOperation operation, const KmsInstance *instance, char *detail)
+check_admission(Member *member, KmsOperation operation, const KmsInstance *instance)
 {
+	const PgeFrame *frame = member->asked->frame;
+	char		detail[KMS_DETAIL_LEN] = "";
+	PgeStatus	status = PGE_INVALID;
+
 	switch (operation)
 	{
 		case KMS_WRAP:
 		case KMS_UNWRAP:
 		case KMS_REWRAP:
-			return pge_kms_instance_admits(instance, run->request->database,
-										   pge_bytes(run->keyring, PGE_UUID_LEN), detail);
+			status = pge_kms_instance_admits(instance, frame->database,
+											 pge_bytes(member->keyring, PGE_UUID_LEN), detail);
+			break;
 		case KMS_CREATE:
 		case KMS_ROTATE:
-			return pge_kms_instance_admits_database(instance, run->request->database, detail);
+			status = pge_kms_instance_admits_database(instance, frame->database, detail);
+			break;
 		case KMS_DESCRIBE:
-			return PGE_OK;
+			status = PGE_OK;
+			break;
 	}
-	return PGE_INVALID;
+	return status == PGE_OK ? PGE_OK : fail(member, status, detail);
 }
 
 /* What SQL stores. */
 static PgeStatus
-name_key(RequestRun *run, const KmsTarget *target)
+name_key(Member *member, const KmsTarget *target, KmsResult *result)
 {
 	char		detail[KMS_DETAIL_LEN] = "";
 	char		uri[PGE_KEK_URI_MAX + 1];
-	PgeStatus	status = pge_kms_target_uri(target, run->result.uri, uri, detail);
+	PgeStatus	status = pge_kms_target_uri(target, result->uri, uri, detail);
 
 	if (status != PGE_OK)
-		return fail(run, status, detail);
-	memcpy(run->result.uri, uri, sizeof(uri));
+		return fail(member, status, detail);
+	memcpy(result->uri, uri, sizeof(uri));
 	return PGE_OK;
 }
 
@@ -390,24 +601,25 @@ is_fit_name(const char *name)
 }
 
 static PgeStatus
-fail(RequestRun *run, PgeStatus status, const char *detail)
+fail(Member *member, PgeStatus status, const char *detail)
 {
-	pge_answer_fail(run->answer, status, detail);
+	pge_answer_fail(member->asked->answer, status, detail);
+	member->failed = true;
 	return status;
 }
 
 static bool
-is_late(const RequestRun *run)
+is_late(const Member *member)
 {
-	return run->deadline_ms != 0 && pge_monotonic_ms() >= run->deadline_ms;
+	return member->asked->deadline_ms != 0 && pge_monotonic_ms() >= member->asked->deadline_ms;
 }
 
 static void
-add_kek_version(RequestRun *run)
+add_kek_version(Member *member, const KmsResult *result)
 {
-	AgentAnswer *answer = run->answer;
+	AgentAnswer *answer = member->asked->answer;
 
 	snprintf(answer->kek_version[answer->nkek_versions],
-			 sizeof(answer->kek_version[0]), "%s", run->result.kek_version);
+			 sizeof(answer->kek_version[0]), "%s", result->kek_version);
 	answer->nkek_versions++;
 }

@@ -1,9 +1,11 @@
 /*
  * requests.h -- what a backend may ask, as straight-line code.
  *
- * Runs on a worker thread and blocks as long as the key services do.  A
- * request that needs several calls makes them one after the other.  Nothing
- * here knows of sockets or of other requests.
+ * Runs on a worker thread and blocks as long as the key services do.  Requests
+ * that ask the same of the same keys are performed as a group, call by call, so
+ * that a service which takes many in one exchange gets them so; each has its own
+ * answer, and one that fails drops out while the others go on.  Nothing here
+ * knows of sockets.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -16,10 +18,13 @@
 typedef struct AnswerWrapping
 {
 	size_t		len;
-	uint8_t		bytes[PGE_WRAPPED_MAX];
+	uint8_t    *bytes;			/* the answer's own; NULL: none */
 } AnswerWrapping;
 
-/* Owns what an ANSWER frame points to.  Holds key bytes: wipe it. */
+/*
+ * Owns what an ANSWER frame points to.  Holds key bytes, and memory: it ends with
+ * pge_answer_wipe.
+ */
 typedef struct AgentAnswer
 {
 	PgeStatus	status;
@@ -36,15 +41,37 @@ typedef struct AgentAnswer
 	char		kek_version[PGE_WRAPPINGS_MAX][PGE_KEK_VERSION_MAX + 1];
 } AgentAnswer;
 
+/* One of a group. */
+typedef struct AgentRequest
+{
+	const PgeFrame *frame;		/* checked */
+	uint64_t	deadline_ms;	/* monotonic; 0: none */
+	const atomic_bool *cancelled;	/* nobody waits for it any more */
+	AgentAnswer *answer;		/* starts zeroed */
+} AgentRequest;
+
 /* Is this a request that a worker performs, with all the fields it needs? */
 extern PgeStatus pge_request_check(const PgeFrame *request, const char **what);
 
-/* Performs a checked request by deadline_ms (monotonic; 0: none).  *answer starts
- * zeroed. */
+/* May these be of one group: do they ask the same of the same keys, with no change to a KEK? */
+extern bool pge_requests_agree(const PgeFrame *a, const PgeFrame *b);
+
+/*
+ * Performs a group of 1 to KMS_MANY_MAX requests that agree.  A call ends by the
+ * first deadline of those that it is for, or when "cancelled" says that
+ * nobody waits for any.
+ */
+extern void pge_requests_perform(const KmsSessions *sessions, const AgentRequest *requests, int n,
+								 const atomic_bool *cancelled);
+
+/* The same for one. */
 extern void pge_request_perform(const KmsSessions *sessions,
 								const PgeFrame *request, uint64_t deadline_ms,
 								const atomic_bool *cancelled,
 								AgentAnswer *answer);
+
+/* All zero again, with nothing left of it in memory. */
+extern void pge_answer_wipe(AgentAnswer *answer);
 
 /* A failure: wipes whatever else the answer held. */
 extern void pge_answer_fail(AgentAnswer *answer, PgeStatus status,

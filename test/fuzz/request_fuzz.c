@@ -152,7 +152,7 @@ perform(const PgeFrame *request)
 	}
 	calls = 0;
 	last_dek = none;
-	memset(&answer, 0, sizeof(answer));
+	pge_answer_wipe(&answer);
 	pge_request_perform(sessions, request, 0, &cancelled, &answer);
 	require(answer.status == PGE_OK || memcmp(&answer.dek, &none, sizeof(none)) == 0);
 	require_sendable(&answer);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/kms/monotonic.h"
 #include "agent/kms_reload.h"
 #include "agent/single_flight.h"
 #include "check.h"
@@ -21,6 +22,7 @@
 #define ROUNDS		60
 #define BURST		24
 
+#define BULK(name) "[bulk " name "]\naddress = " name ".example\nallow_keys = *\n"
 #define FAR(name) "[far " name "]\naddress = " name ".example\nallow_keys = *\n"
 
 /* A closed session is overwritten before it is freed, so that its use shows without sanitizers, too. */
@@ -79,6 +81,10 @@ close_session(KmsSession *session)
 	atomic_fetch_add(&closed, 1);
 }
 
+static atomic_int group_sizes;	/* of the groups that came */
+static atomic_int groups;
+static atomic_int largest;
+
 static void
 hang(const KmsCall *call)
 {
@@ -103,6 +109,19 @@ perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 		memcpy(result->dek.bytes, call->wrapped.data, PGE_DEK_LEN);
 }
 
+static void
+perform_many(KmsSession *session, const KmsCall *calls, KmsResult *results, int n)
+{
+	int			before = atomic_load(&largest);
+
+	atomic_fetch_add(&groups, 1);
+	atomic_fetch_add(&group_sizes, n);
+	while (before < n && !atomic_compare_exchange_weak(&largest, &before, n))
+		;
+	for (int i = 0; i < n; i++)
+		perform(session, &calls[i], &results[i]);
+}
+
 static PgeStatus
 parse_near(PgeBytes uri, KeyUri *key, char *detail)
 {
@@ -120,18 +139,30 @@ format_near(const KeyUri *key, const char *server, char uri[PGE_KEK_URI_MAX + 1]
 }
 
 static PgeStatus
-parse_far(PgeBytes uri, KeyUri *key, char *detail)
+parse_scheme(const char *scheme, PgeBytes uri, KeyUri *key, char *detail)
 {
 	KeyUriSplit split;
 	PgeStatus	status = pge_key_uri_split(uri, &split, detail);
 
 	memset(key, 0, sizeof(*key));
-	if (status != PGE_OK || !pge_key_uri_scheme_is(&split, "far"))
+	if (status != PGE_OK || !pge_key_uri_scheme_is(&split, scheme))
 		return PGE_KEK_NOT_FOUND;
-	memcpy(key->scheme, "far", 4);
+	memcpy(key->scheme, scheme, strlen(scheme) + 1);
 	memcpy(key->instance, split.instance, sizeof(key->instance));
 	status = pge_key_uri_server(split.authority, key->server, detail);
 	return status == PGE_OK ? pge_key_uri_path(split.path, key->path, detail) : status;
+}
+
+static PgeStatus
+parse_far(PgeBytes uri, KeyUri *key, char *detail)
+{
+	return parse_scheme("far", uri, key, detail);
+}
+
+static PgeStatus
+parse_bulk(PgeBytes uri, KeyUri *key, char *detail)
+{
+	return parse_scheme("bulk", uri, key, detail);
 }
 
 static PgeStatus
@@ -153,11 +184,15 @@ static const KmsProvider far_provider = {
 	.name = "far", .settings = far_settings, .parse_uri = parse_far, .check = check_far,
 	.open = open_session, .perform = perform, .close = close_session
 };
+static const KmsProvider bulk_provider = {
+	.name = "bulk", .settings = far_settings, .parse_uri = parse_bulk, .check = check_far,
+	.open = open_session, .perform = perform, .close = close_session, .perform_many = perform_many
+};
 
 const KmsProvider *const *
 pge_kms_providers(void)
 {
-	static const KmsProvider *const list[] = {&near_provider, &far_provider, NULL};
+	static const KmsProvider *const list[] = {&near_provider, &far_provider, &bulk_provider, NULL};
 
 	return list;
 }
@@ -165,7 +200,8 @@ pge_kms_providers(void)
 const KmsProvider *
 pge_kms_provider_named(const char *name)
 {
-	return strcmp(name, "near") == 0 ? &near_provider : strcmp(name, "far") == 0 ? &far_provider : NULL;
+	return strcmp(name, "near") == 0 ? &near_provider : strcmp(name, "far") == 0 ? &far_provider :
+		strcmp(name, "bulk") == 0 ? &bulk_provider : NULL;
 }
 
 /* --- the loop's part -------------------------------------------------------- */
@@ -206,6 +242,9 @@ begin(const char *text)
 	atomic_store(&released, false);
 	atomic_store(&opened, 0);
 	atomic_store(&closed, 0);
+	atomic_store(&groups, 0);
+	atomic_store(&group_sizes, 0);
+	atomic_store(&largest, 0);
 	check_status(pge_kms_sessions_open(&kms, file, &sessions, detail), PGE_OK, "(sessions)");
 	check(sessions->problem[0] == '\0', "(as configured) %s", sessions->problem);
 }
@@ -242,19 +281,26 @@ request_of(uint16_t type, const char *from, const char *to)
 	return request;
 }
 
+/* Of a client that has so many requests under way, and waits until then. */
 static AgentJob *
-submit(const PgeFrame *request)
+submit_behind(const PgeFrame *request, int before, uint64_t deadline_ms)
 {
 	PgeBuffer	out = new_buffer(PGE_FRAME_MAX);
 	AgentJob   *job;
 
 	if (pge_frame_encode(request, &out) != PGE_OK)
 		abort();
-	job = pge_job_new(pge_buffer_bytes(&out), sessions, 0);
+	job = pge_job_new(pge_buffer_bytes(&out), sessions, deadline_ms);
 	free(out.data);
-	if (job == NULL || !pge_jobs_submit(&jobs, job))
+	if (job == NULL || !pge_jobs_submit(&jobs, job, before))
 		abort();
 	return job;
+}
+
+static AgentJob *
+submit(const PgeFrame *request)
+{
+	return submit_behind(request, 0, 0);
 }
 
 /* Frees what has finished; how many it was, and how many of them went well. */
@@ -378,15 +424,161 @@ check_joining(void)
 	end();
 }
 
+static void
+begin_hanging(const char *text, const char *name, int concurrency)
+{
+	begin(text);
+	pge_jobs_set_concurrency(&jobs, concurrency);
+	snprintf(hanging, sizeof(hanging), "%s", name);
+}
+
+static void
+let_go(int wanted, const char *what)
+{
+	int			good = 0;
+
+	atomic_store(&released, true);
+	check(reap_until(wanted, &good) == wanted && good == wanted, "%s", what);
+	end();
+	pge_jobs_set_concurrency(&jobs, CONCURRENCY);
+}
+
+/* What waits for the same key goes as one; of another key, set or deadline it does not. */
+static void
+check_groups(void)
+{
+	PgeFrame	request = request_of(PGE_FRAME_UNWRAP, "bulk://b.example/k", NULL);
+	PgeFrame	other = request_of(PGE_FRAME_UNWRAP, "bulk://b.example/l", NULL);
+	PgeFrame	created = request_of(PGE_FRAME_WRAP_NEW, "bulk://b.example/k", NULL);
+	uint64_t	now = pge_monotonic_ms();
+
+	begin_hanging(BULK("b"), "b", 1);
+	(void) submit(&request);
+	check(wait_for(&waiting, 1), "who finds a thread free goes alone");
+	for (int i = 0; i < 5; i++)
+	{
+		(void) submit(&request);
+		(void) submit(&other);
+		(void) submit(&created);
+	}
+	let_go(16, "(all are served)");
+	check(atomic_load(&groups) == 4 && atomic_load(&group_sizes) == 20, "what waits goes in a group for each key and kind: %d of %d calls",
+		  atomic_load(&groups), atomic_load(&group_sizes));
+
+	begin_hanging(BULK("b"), "b", 1);
+	(void) submit(&request);
+	check(wait_for(&waiting, 1), "(a call hangs)");
+	for (int i = 0; i < 3; i++)
+		(void) submit(&request);
+	renew();
+	for (int i = 0; i < 4; i++)
+		(void) submit(&request);
+	let_go(8, "(all are served)");
+	check(atomic_load(&groups) == 2 && atomic_load(&largest) == 4, "what came before a reload does not go with what came after it");
+
+	begin_hanging(BULK("b"), "b", 1);
+	(void) submit(&request);
+	check(wait_for(&waiting, 1), "(a call hangs)");
+	(void) submit_behind(&request, 0, now + 1000000);
+	(void) submit_behind(&request, 1, now + 1500000);
+	(void) submit_behind(&request, 2, now + 3000000);
+	let_go(4, "(all are served)");
+	check(atomic_load(&groups) == 1 && atomic_load(&largest) == 2, "nor who would lose more than half of his time by it");
+
+	begin_hanging(FAR("a"), "a", 1);
+	request = request_of(PGE_FRAME_UNWRAP, "far://a.example/k", NULL);
+	for (int i = 0; i < 4; i++)
+		(void) submit(&request);
+	check(wait_for(&waiting, 1), "(a call hangs)");
+	let_go(4, "a service that takes one call at a time gets them so");
+	check(atomic_load(&groups) == 0, "(no group)");
+}
+
+/* The third group of rewraps waits until it is large, and holds up nobody else. */
+static void
+check_held_rewraps(void)
+{
+	PgeFrame	request = request_of(PGE_FRAME_REWRAP, "bulk://b.example/k", "bulk://b.example/l");
+	PgeFrame	other = request_of(PGE_FRAME_REWRAP, "bulk://b.example/l", "bulk://b.example/k");
+	PgeFrame	unwrap = request_of(PGE_FRAME_UNWRAP, "bulk://b.example/k", NULL);
+	int			queued;
+	int			running;
+	AgentJob   *last = NULL;
+
+	begin_hanging(BULK("b"), "b", 8);
+	for (int i = 0; i < JOBS_REWRAPS_UNDER_WAY; i++)
+	{
+		(void) submit(&request);
+		check(wait_for(&waiting, i + 1), "a rewrap that comes first goes at once");
+	}
+	for (int i = 0; i < KMS_MANY_MAX + 20; i++)
+		last = submit(&request);
+	(void) submit(&unwrap);
+	(void) submit(&other);
+	check(wait_for(&waiting, JOBS_REWRAPS_UNDER_WAY + 2), "an unwrap and a rewrap of other keys pass those that wait");
+	pge_jobs_counts(&jobs, &queued, &running);
+	check(queued == KMS_MANY_MAX + 20 && running == JOBS_REWRAPS_UNDER_WAY + 2, "which are %d, with %d under way", queued, running);
+	check(pge_jobs_cancel(&jobs, last), "one of them is taken back");
+	pge_job_free(last);
+	let_go(KMS_MANY_MAX + 19 + JOBS_REWRAPS_UNDER_WAY + 2, "(all are served)");
+	check(atomic_load(&largest) == KMS_MANY_MAX && atomic_load(&groups) == 6, "what has waited goes in groups of the largest size: %d calls",
+		  atomic_load(&groups));
+}
+
+/* A group is cancelled with its last member. */
+static void
+check_cancelled_groups(void)
+{
+	PgeFrame	request = request_of(PGE_FRAME_UNWRAP, "bulk://b.example/k", NULL);
+	AgentJob   *first;
+	AgentJob   *two[2];
+	int			good = 0;
+
+	begin_hanging(BULK("b"), "b", 1);
+	first = submit(&request);
+	check(wait_for(&waiting, 1), "(a call hangs)");
+	for (int i = 0; i < 2; i++)
+		two[i] = submit(&request);
+	check(!pge_jobs_cancel(&jobs, first), "a call that nobody waits for");
+	check(reap_until(1, &good) == 1 && wait_for(&waiting, 1), "ends, and the group after it begins");
+	check(!pge_jobs_cancel(&jobs, two[0]) && !pge_jobs_cancel(&jobs, two[0]), "of which one is cancelled, twice");
+	check(!atomic_load(&two[1]->group->cancelled) && atomic_load(&waiting) == 1, "the call goes on for the other");
+	check(!pge_jobs_cancel(&jobs, two[1]), "with whom it ends");
+	good = 0;
+	check(reap_until(2, &good) == 2, "(both are back)");
+	end();
+	pge_jobs_set_concurrency(&jobs, CONCURRENCY);
+}
+
+/* Who has asked for much does not keep waiting who asks for one. */
+static void
+check_turns(void)
+{
+	PgeFrame	request = request_of(PGE_FRAME_UNWRAP, "far://a.example/k", NULL);
+	AgentJob   *job;
+	AgentJob   *theirs;
+
+	begin_hanging(FAR("a"), "a", 1);
+	(void) submit(&request);
+	check(wait_for(&waiting, 1), "(a call hangs)");
+	for (int i = 0; i < 100; i++)
+		(void) submit_behind(&request, 1 + i, 0);
+	job = submit(&request);
+	theirs = submit_behind(&request, 100, 0);
+	check(jobs.queues[job->slot].last == theirs, "the more are under way, the later is the next one's turn");
+	check(jobs.queues[job->slot].first == job, "who has none under way does not wait for a hundred of another's");
+	let_go(103, "(all are served)");
+}
+
 /* Reload upon reload, with calls under way, of which some are cancelled. */
 static void
 check_storm(void)
 {
 	static const char *const texts[] = {
-		FAR("a") FAR("b") FAR("c"), FAR("b"), "[far c]\naddress = a.example\nallow_keys = k\n" FAR("b"),
-		"[far a]\n", "", FAR("c") FAR("b") FAR("a")
+		FAR("a") BULK("b") FAR("c"), BULK("b"), "[far c]\naddress = a.example\nallow_keys = k\n" BULK("b"),
+		"[far a]\n", "", FAR("c") BULK("b") FAR("a")
 	};
-	static const char *const uris[] = {"far://a.example/k", "far://b.example/k", "near:1", "far://c.example/k"};
+	static const char *const uris[] = {"bulk://b.example/k", "far://a.example/k", "near:1", "bulk://b.example/l"};
 	int			submitted = 0;
 	int			finished = 0;
 	int			taken_back = 0;
@@ -452,6 +644,10 @@ main(void)
 	check_two_services(PGE_FRAME_WRAP_NEW, "a new key");
 	check_hanging_predecessors();
 	check_joining();
+	check_groups();
+	check_held_rewraps();
+	check_cancelled_groups();
+	check_turns();
 	check_storm();
 	(void) unlink(file);
 	return check_done();

@@ -21,8 +21,18 @@ typedef enum Lie
 	HUGE_WRAPPING,
 	NO_STRING_ENDS,
 	FAILS_TO_UNWRAP,
-	NO_URI
+	NO_URI,
+
+	/* of groups: to the one that "odd" says */
+	ONE_FAILS,
+	ONE_OTHER_KEY,				/* is unwrapped */
+	ONE_OTHER_WRAPPING,			/* its neighbour's, which opens */
+	ONE_LEFT_OUT,				/* has no result at all */
+	ONE_CANCELLED,				/* while its first call is under way */
+	TURNED						/* everybody has his neighbour's result */
 } Lie;
+
+#define GROUP		7
 
 static Lie	lie;
 static int	calls;
@@ -30,8 +40,15 @@ static char said[64];			/* by whom, and what: "fU rW" */
 static uint64_t deadline_ms;
 static uint64_t heard_deadline_ms;
 static atomic_bool cancelled;
+static atomic_bool group_cancelled;
 static KmsSessions *sessions;
 static AgentAnswer answer;
+static int	odd;				/* one of a group, by the first byte of its
+								 * key */
+static atomic_bool *cancel_odd;
+static uint8_t in_service;		/* keys up to this first byte are rewrapped by
+								 * the service */
+static int	strays;				/* calls of a group that do not agree */
 static uint8_t binding_bytes[PGE_BINDING_MAX];
 static PgeBytes bound;
 
@@ -65,7 +82,7 @@ fake_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 
 	calls++;
 	heard_deadline_ms = call->deadline_ms;
-	snprintf(said + len, sizeof(said) - len, "%s%c%c", len > 0 ? " " : "", instance->provider->name[0], "WUDCR"[call->operation]);
+	snprintf(said + len, sizeof(said) - len, "%s%c%c", len > 0 ? " " : "", instance->provider->name[0], "WUDCRX"[call->operation]);
 	memset(result, 0, sizeof(*result));
 	snprintf(result->kek_version, sizeof(result->kek_version), "1");
 	if (call->operation == KMS_WRAP)
@@ -73,6 +90,8 @@ fake_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 		memcpy(result->wrapped, call->dek->bytes, PGE_DEK_LEN);
 		result->wrapped_len = lie == NO_WRAPPING ? 0 : lie == HUGE_WRAPPING ? SIZE_MAX : PGE_DEK_LEN;
 	}
+	if (call->operation == KMS_REWRAP)
+		memcpy(result->wrapped, call->wrapped.data, result->wrapped_len = PGE_DEK_LEN);
 	if (call->operation == KMS_UNWRAP)
 	{
 		memcpy(result->dek.bytes, call->wrapped.data, PGE_DEK_LEN);
@@ -91,6 +110,68 @@ fake_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 		result->status = PGE_UNAVAILABLE;
 		snprintf(result->detail, sizeof(result->detail), "gone");
 	}
+}
+
+static uint8_t
+key_of(const KmsCall *call)
+{
+	return call->operation == KMS_WRAP ? call->dek->bytes[0] : call->wrapped.data[0];
+}
+
+/* What a service makes of a group, with a lie about one of it. */
+static void
+perform_many(KmsSession *session, const KmsCall *group, KmsResult *results, int n)
+{
+	char		sum[sizeof(said)];
+	size_t		len = strlen(said);
+	KmsResult	first;
+
+	memcpy(sum, said, sizeof(sum));
+	snprintf(sum + len, sizeof(sum) - len, "%sm%c%d", len > 0 ? " " : "", "WUDCRX"[group->operation], n);
+	for (int i = 0; i < n; i++)
+	{
+		const KmsCall *call = &group[i];
+		bool		lied_to = key_of(call) == odd;
+
+		strays += call->operation != group->operation || call->key != group->key || call->from != group->from ||
+			(call->from != NULL) != (call->operation == KMS_REWRAP) || call->deadline_ms != group->deadline_ms ||
+			call->cancelled != &group_cancelled || !all_zero((const uint8_t *) &results[i], sizeof(results[i]));
+		if (lied_to && lie == ONE_LEFT_OUT)
+			continue;
+		fake_perform(session, call, &results[i]);
+		if (!lied_to)
+			continue;
+		if (lie == ONE_FAILS && call->operation != KMS_UNWRAP)
+			results[i] = (KmsResult)
+		{
+			.status = PGE_DENIED, .detail = "not this one"
+		};
+		if (lie == ONE_OTHER_KEY && call->operation == KMS_UNWRAP)
+			results[i].dek.bytes[5] ^= 1;
+		if (lie == ONE_OTHER_WRAPPING)
+			results[i].wrapped[0] ^= 1;
+		if (lie == ONE_CANCELLED)
+			atomic_store(cancel_odd, true);
+	}
+	first = results[0];
+	for (int i = 0; lie == TURNED && i < n; i++)
+		results[i] = i < n - 1 ? results[i + 1] : first;
+	memcpy(said, sum, sizeof(said));
+}
+
+static bool
+rewraps(const KeyUri *from, const KeyUri *to, PgeBytes wrapped)
+{
+	return strcmp(from->path, "many:1") == 0 && strcmp(to->path, "many:2") == 0 && wrapped.data[0] <= in_service;
+}
+
+static PgeStatus
+parse_many(PgeBytes uri, KeyUri *key, char *detail)
+{
+	(void) detail;
+	memset(key, 0, sizeof(*key));
+	memcpy(key->path, uri.data, uri.len);
+	return uri.len > 0 && uri.data[0] == 'm' ? PGE_OK : PGE_KEK_NOT_FOUND;
 }
 
 static PgeStatus
@@ -135,7 +216,11 @@ static const KmsProvider fake = {
 static const KmsProvider remote = {
 	.name = "remote", .settings = no_settings, .parse_uri = parse_remote, .format_uri = format_remote, .open = fake_open, .perform = fake_perform, .close = fake_close
 };
-static const KmsProvider *const fakes[] = {&fake, &remote, NULL};
+static const KmsProvider many = {
+	.name = "many", .settings = no_settings, .parse_uri = parse_many, .format_uri = format_uri, .open = fake_open, .perform = fake_perform, .close = fake_close,
+	.perform_many = perform_many, .rewraps = rewraps
+};
+static const KmsProvider *const fakes[] = {&fake, &remote, &many, NULL};
 
 const KmsProvider *const *
 pge_kms_providers(void)
@@ -146,7 +231,10 @@ pge_kms_providers(void)
 const KmsProvider *
 pge_kms_provider_named(const char *name)
 {
-	return strcmp(name, fake.name) == 0 ? &fake : strcmp(name, remote.name) == 0 ? &remote : NULL;
+	for (int i = 0; fakes[i] != NULL; i++)
+		if (strcmp(name, fakes[i]->name) == 0)
+			return fakes[i];
+	return NULL;
 }
 
 static void
@@ -155,7 +243,7 @@ perform(Lie how, const PgeFrame *request)
 	lie = how;
 	calls = 0;
 	said[0] = '\0';
-	memset(&answer, 0, sizeof(answer));
+	pge_answer_wipe(&answer);
 	pge_request_perform(sessions, request, deadline_ms, &cancelled, &answer);
 }
 
@@ -381,6 +469,262 @@ check_deadline(void)
 	check(answer.status == PGE_OK && heard_deadline_ms == 0, "it may be unknown");
 }
 
+/* --- groups --------------------------------------------------------------------- */
+
+/* Each member has a key, a binding and an answer of its own. */
+typedef struct Asked
+{
+	PgeSecret	dek;
+	uint8_t		binding[PGE_BINDING_MAX];
+	uint8_t		check[PGE_CHECK_VALUE_LEN];
+	PgeFrame	frame;
+	AgentAnswer answer;
+	atomic_bool cancelled;
+}			Asked;
+
+static Asked asked[KMS_MANY_MAX];
+
+static void
+make_group(uint16_t type, int n, const char *from, const char *to)
+{
+	for (int i = 0; i < n; i++)
+	{
+		char		key_id[16];
+		PgeBinding	binding = {.dek_id = (uint32_t) i + 1, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1};
+		PgeBuffer	out = {asked[i].binding, 0, sizeof(asked[i].binding)};
+
+		(void) snprintf(key_id, sizeof(key_id), "acme %d", i);
+		binding.key_id = text_bytes(key_id);
+		if (pge_binding_encode(&binding, &out) != PGE_OK)
+			abort();
+		asked[i].dek = (PgeSecret)
+		{
+			{
+				(uint8_t) i, (uint8_t) (i >> 8), 1
+			}
+		};
+		asked[i].frame = (PgeFrame)
+		{
+			.type = (uint8_t) type, .uri =
+			{
+				text_bytes(from)
+			}, .nuris = 1, .binding = pge_buffer_bytes(&out)
+		};
+		if (pge_check_value(&asked[i].dek, asked[i].frame.binding, asked[i].check) != PGE_OK)
+			abort();
+		if (to != NULL)
+			asked[i].frame.uri[asked[i].frame.nuris++] = text_bytes(to);
+		if (type == PGE_FRAME_WRAP_NEW)
+			continue;
+		asked[i].frame.nwrapped = 1;
+		asked[i].frame.wrapped[0] = pge_bytes(asked[i].dek.bytes, PGE_DEK_LEN);
+		asked[i].frame.check_value = pge_bytes(asked[i].check, sizeof(asked[i].check));
+	}
+}
+
+static void
+perform_group(Lie how, int n)
+{
+	static AgentRequest requests[KMS_MANY_MAX];
+
+	lie = how;
+	calls = strays = 0;
+	said[0] = '\0';
+	for (int i = 0; i < n; i++)
+	{
+		pge_answer_wipe(&asked[i].answer);
+		atomic_store(&asked[i].cancelled, false);
+		requests[i] = (AgentRequest)
+		{
+			&asked[i].frame, deadline_ms, &asked[i].cancelled, &asked[i].answer
+		};
+	}
+	cancel_odd = &asked[odd < n ? odd : 0].cancelled;
+	pge_requests_perform(sessions, requests, n, &group_cancelled);
+	check(strays == 0, "calls of a group agree, and find their results zeroed");
+}
+
+/* Its own key, or its own wrapping, and nothing else. */
+static bool
+is_right(const Asked * one)
+{
+	const AgentAnswer *got = &one->answer;
+
+	if (got->status != PGE_OK)
+		return false;
+	if (one->frame.type == PGE_FRAME_UNWRAP)
+		return got->has_dek && got->nwrapped == 0 && memcmp(got->dek.bytes, one->dek.bytes, PGE_DEK_LEN) == 0;
+	return !got->has_dek && got->nwrapped == 1 && got->nkek_versions == 1 && got->wrapped[0].len == PGE_DEK_LEN &&
+		memcmp(got->wrapped[0].bytes, one->dek.bytes, PGE_DEK_LEN) == 0;
+}
+
+static int
+count_right(int n)
+{
+	int			right = 0;
+
+	for (int i = 0; i < n; i++)
+		right += is_right(&asked[i]);
+	return right;
+}
+
+/* All but the odd one, which has failed so, with nothing left of its key. */
+static bool
+all_but_one(int n, PgeStatus status)
+{
+	bool		bare;
+
+	pge_answer_wipe(&answer);
+	answer = asked[odd].answer;
+	bare = is_bare_failure(status);
+	memset(&answer, 0, sizeof(answer)); /* what it owns is still the other's */
+	return bare && count_right(n) == n - 1;
+}
+
+static void
+check_groups(void)
+{
+	configure("[many m]\nallow_keys = many:*\n");
+	odd = 3;
+	in_service = 0;
+
+	make_group(PGE_FRAME_UNWRAP, GROUP, "many:1", NULL);
+	perform_group(HONEST, GROUP);
+	check(count_right(GROUP) == GROUP && strcmp(said, "mU7") == 0, "unwraps of a group are one call: %s", said);
+	perform_group(ONE_OTHER_KEY, GROUP);
+	check(all_but_one(GROUP, PGE_WRAPPING_DAMAGED), "another key for one of them is found out, and the others have theirs");
+	perform_group(ONE_LEFT_OUT, GROUP);
+	check(all_but_one(GROUP, PGE_WRAPPING_DAMAGED), "so is no key at all");
+	perform_group(TURNED, GROUP);
+	check(count_right(GROUP) == 0 && asked[0].answer.status == PGE_WRAPPING_DAMAGED, "nobody gets his neighbour's key");
+	asked[odd].frame.binding.len--;
+	perform_group(HONEST, GROUP);
+	check(all_but_one(GROUP, PGE_MALFORMED) && strcmp(said, "mU6") == 0, "one that is malformed does not go along: %s", said);
+
+	make_group(PGE_FRAME_REWRAP, GROUP, "many:1", "many:2");
+	asked[0].dek.bytes[0] = 100;	/* 0 would be the service's */
+	check_status(pge_check_value(&asked[0].dek, asked[0].frame.binding, asked[0].check), PGE_OK, "(its check value)");
+	perform_group(HONEST, GROUP);
+	check(count_right(GROUP) == GROUP && strcmp(said, "mU7 mW7 mU7") == 0, "a rewrap unwraps all, wraps all, unwraps all: %s", said);
+	perform_group(ONE_FAILS, GROUP);
+	check(all_but_one(GROUP, PGE_DENIED) && strcmp(said, "mU7 mW7 mU6") == 0, "who fails drops out: %s", said);
+	check(strcmp(asked[odd].answer.detail, "not this one") == 0, "with what was said of it");
+	perform_group(ONE_OTHER_KEY, GROUP);
+	check(all_but_one(GROUP, PGE_WRAPPING_DAMAGED) && strcmp(said, "mU7 mW6 mU6") == 0, "nobody's key is wrapped for another: %s", said);
+	perform_group(ONE_OTHER_WRAPPING, GROUP);
+	check(all_but_one(GROUP, PGE_WRAPPING_DAMAGED), "a neighbour's wrapping is found out");
+	perform_group(ONE_CANCELLED, GROUP);
+	check(all_but_one(GROUP, PGE_AGENT_UNREACHABLE) && strcmp(said, "mU7 mW6 mU6") == 0, "who is cancelled drops out at once: %s", said);
+	perform_group(TURNED, GROUP);
+	check(count_right(GROUP) == 0 && strcmp(said, "mU7") == 0, "results in another order are nobody's");
+}
+
+/* What the service can take to the other key itself. */
+static void
+check_rewraps_of_service(void)
+{
+	PgeStatus	status;
+
+	in_service = 200;
+	make_group(PGE_FRAME_REWRAP, GROUP, "many:1", "many:2");
+	perform_group(HONEST, GROUP);
+	check(count_right(GROUP) == GROUP && strcmp(said, "mX7 mU7") == 0, "a service that can rewraps itself, and is seen to have: %s", said);
+	perform_group(ONE_OTHER_WRAPPING, GROUP);
+	check(all_but_one(GROUP, PGE_WRAPPING_DAMAGED), "a neighbour's wrapping is found out");
+	perform_group(ONE_FAILS, GROUP);
+	check(all_but_one(GROUP, PGE_DENIED) && strcmp(said, "mX7 mU6") == 0, "who fails drops out: %s", said);
+	perform_group(ONE_LEFT_OUT, GROUP);
+	check(all_but_one(GROUP, PGE_WRAPPING_DAMAGED), "no wrapping is none");
+	perform_group(TURNED, GROUP);
+	check(count_right(GROUP) == 0, "results in another order are nobody's");
+	in_service = 3;
+	perform_group(HONEST, GROUP);
+	check(count_right(GROUP) == GROUP && strcmp(said, "mU3 mW3 mU3 mX4 mU4") == 0, "what it cannot comes by way of us: %s", said);
+	in_service = 200;
+	perform_group(HONEST, 1);
+	check(count_right(1) == 1 && strcmp(said, "mX mU") == 0, "one alone is no group: %s", said);
+
+	make_group(PGE_FRAME_REWRAP, 1, "many:1", "fake:2");
+	perform_group(HONEST, 1);
+	check(count_right(1) == 1 && strcmp(said, "mU fW fU") == 0, "of two services neither can: %s", said);
+	configure("[many m]\nallow_keys = many:1\n");
+	make_group(PGE_FRAME_REWRAP, 1, "many:1", "many:2");
+	perform_group(HONEST, 1);
+	status = asked[0].answer.status;
+	check(status == PGE_INVALID && strcmp(said, "mU") == 0, "nor one with a key that is not allowed: %s", said);
+	configure("[many m]\nallow_keys = many:*\n");
+}
+
+static void
+check_new_keys(void)
+{
+	make_group(PGE_FRAME_WRAP_NEW, GROUP, "many:1", "fake:2");
+	odd = 1000;
+	perform_group(HONEST, GROUP);
+	check(strncmp(said, "mW7 mU7 fW fW", 13) == 0, "new keys are wrapped together under each KEK: %s", said);
+	for (int i = 0; i < GROUP; i++)
+	{
+		const AgentAnswer *got = &asked[i].answer;
+		PgeSecret	dek;
+		uint8_t		check_value[PGE_CHECK_VALUE_LEN];
+
+		memcpy(dek.bytes, got->wrapped[0].bytes, PGE_DEK_LEN);
+		check(got->status == PGE_OK && got->nwrapped == 2 && got->nkek_versions == 2 && got->has_check_value &&
+			  memcmp(got->wrapped[1].bytes, dek.bytes, PGE_DEK_LEN) == 0, "each under both");
+		check(pge_check_value(&dek, asked[i].frame.binding, check_value) == PGE_OK &&
+			  memcmp(check_value, got->check_value, sizeof(check_value)) == 0, "with the check value of its own");
+		check(i == 0 || memcmp(got->wrapped[0].bytes, asked[i - 1].answer.wrapped[0].bytes, PGE_DEK_LEN) != 0, "no two are one key");
+	}
+}
+
+/* Of deadlines the first counts, but not for him whose time is over. */
+static void
+check_group_deadlines(void)
+{
+	AgentRequest requests[3];
+
+	make_group(PGE_FRAME_UNWRAP, KMS_MANY_MAX, "many:1", NULL);
+	odd = 1;
+	deadline_ms = UINT64_MAX;
+	perform_group(HONEST, KMS_MANY_MAX);
+	check(count_right(KMS_MANY_MAX) == KMS_MANY_MAX && strcmp(said, "mU500") == 0, "as many as a group can have: %s", said);
+	deadline_ms = 0;
+	for (int i = 0; i < 3; i++)
+	{
+		pge_answer_wipe(&asked[i].answer);
+		requests[i] = (AgentRequest)
+		{
+			&asked[i].frame, i == 1 ? 1 : UINT64_MAX - (uint64_t) i, &asked[i].cancelled, &asked[i].answer
+		};
+	}
+	said[0] = '\0';
+	pge_requests_perform(sessions, requests, 3, &group_cancelled);
+	check(all_but_one(3, PGE_UNAVAILABLE) && strcmp(said, "mU2") == 0 && heard_deadline_ms == UINT64_MAX - 2, "who is late drops out, and the first deadline is that of all: %s", said);
+	for (int i = 0; i < KMS_MANY_MAX; i++)
+		pge_answer_wipe(&asked[i].answer);
+}
+
+static void
+check_agreement(void)
+{
+	PgeFrame	a = {.type = PGE_FRAME_REWRAP, .nuris = 2, .uri = {text_bytes("many:1"), text_bytes("many:2")}};
+	PgeFrame	b = a;
+
+	check(pge_requests_agree(&a, &b), "the same of the same keys");
+	b.uri[1] = text_bytes("many:3");
+	check(!pge_requests_agree(&a, &b), "of another key");
+	b.uri[1] = text_bytes("many:20");
+	check(!pge_requests_agree(&a, &b), "of one that begins so");
+	b = a;
+	b.nuris = 1;
+	check(!pge_requests_agree(&a, &b), "of one less");
+	b.type = a.type = PGE_FRAME_ROTATE_KEK;
+	b.nuris = a.nuris = 1;
+	check(!pge_requests_agree(&a, &b), "what changes a KEK is asked alone");
+	b.type = PGE_FRAME_UNWRAP;
+	check(!pge_requests_agree(&a, &b), "something else");
+}
+
 int
 main(void)
 {
@@ -396,5 +740,11 @@ main(void)
 	check_two_services();
 	check_admission();
 	check_deadline();
+	check_groups();
+	check_rewraps_of_service();
+	check_new_keys();
+	check_group_deadlines();
+	check_agreement();
+	pge_answer_wipe(&answer);
 	return check_done();
 }

@@ -316,7 +316,7 @@ ask(const KmsSessions *sessions, const char *request, const char *listener, cons
 static void
 drop_answer(AgentAnswer *answer)
 {
-	pge_secret_wipe(answer, sizeof(*answer));
+	pge_answer_wipe(answer);
 	free(answer);
 }
 
@@ -683,6 +683,7 @@ prepare(void)
 	answer = ask(sessions, "wrap", "tls", "good", now_ms() + ENOUGH_MS, NULL);
 	prepared = check(answer->status == PGE_OK && answer->nwrapped == 1 && answer->has_check_value, "(a DEK is wrapped) %s", answer->detail);
 	wrapping = answer->wrapped[0];
+	answer->wrapped[0].bytes = NULL;	/* ours now */
 	memcpy(check_value, answer->check_value, sizeof(check_value));
 	drop_answer(answer);
 	answer = ask(sessions, "unwrap", "tls", "good", now_ms() + ENOUGH_MS, NULL);
@@ -739,6 +740,7 @@ main(void)
 	for (int64_t end = now_ms() + ENOUGH_MS; pge_kms_sessions_closing() > 0 && now_ms() < end;)
 		pause_ms(5);
 	check(pge_kms_sessions_closing() == 0, "all sessions are closed");
+	free(wrapping.bytes);
 	stop_server();
 	return check_done();
 }

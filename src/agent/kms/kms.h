@@ -46,8 +46,8 @@ typedef struct KmsCall
 	PgeBytes	uri;			/* canonical, without "?instance="; empty:
 								 * KMS_CREATE without a key */
 	const KeyUri *key;			/* the same, in parts; NULL if "uri" is empty */
-	const KeyUri *from;			/* KMS_REWRAP: the key of "wrapped", of the same
-								 * session; NULL otherwise */
+	const KeyUri *from;			/* KMS_REWRAP: the key of "wrapped", of the
+								 * same session; NULL otherwise */
 	PgeBytes	binding;		/* format/binding.h */
 	PgeBytes	wrapped;		/* format/wrapped_key.h */
 	const PgeSecret *dek;
