@@ -44,6 +44,7 @@ static atomic_int users_of_slot[KMS_SESSIONS_MAX];	/* sessions that are open,
 
 static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 							   KmsTarget *target, char *detail);
+static bool takes_groups(const KmsTarget *target);
 static KmsFile *read_file(const char *path, PgeStatus *status, char *detail);
 static KmsFile *hold_file(KmsFile *file);
 static void release_file(KmsFile *file);
@@ -175,10 +176,16 @@ pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nur
 			continue;
 		several = several || away != here;
 		away = target.opened;
-		*in_groups = *in_groups && away->provider->perform_many != NULL;
+		*in_groups = *in_groups && takes_groups(&target);
 	}
 	*in_groups = *in_groups && away != here;
 	return several ? KMS_SLOT_OF_SEVERAL : away->slot;
+}
+
+static bool
+takes_groups(const KmsTarget *target)
+{
+	return target->opened->provider->perform_many != NULL && target->instance->many > 1;
 }
 
 bool
@@ -201,7 +208,7 @@ pge_kms_target_perform(const KmsTarget *target, KmsCall *calls, KmsResult *resul
 		calls[i].uri = pge_bytes(target->uri, strlen(target->uri));
 		calls[i].key = &target->key;
 	}
-	if (n > 1 && provider->perform_many != NULL)
+	if (n > 1 && takes_groups(target))
 		provider->perform_many(session, calls, results, n);
 	else
 		for (int i = 0; i < n; i++)

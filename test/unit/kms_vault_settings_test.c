@@ -256,6 +256,20 @@ check_methods(void)
 	check_refused(ADDRESS BY_TOKEN "namespace = /a", 5, "namespace");
 	check_refused(ADDRESS "auth = jwt\njwt_file = /j\nauth_mount = a?b", 5, "auth_mount");
 	check_refused(ADDRESS "auth = jwt\njwt_file = /j\nauth_mount = a%2fb", 5, "auth_mount");
+	check_refused(ADDRESS BY_TOKEN "batch_size = 0", 5, "from 1 to 500");
+	check_refused(ADDRESS BY_TOKEN "batch_size = 501", 5, "from 1 to 500");
+	check_refused(ADDRESS BY_TOKEN "batch_size = 0x10", 5, "from 1 to 500");
+	check_refused(ADDRESS BY_TOKEN "batch_size = -1", 5, "from 1 to 500");
+	if (check(is_taken(ADDRESS BY_TOKEN "batch_size = 40", &config, &line), "batch_size is taken: %s", detail))
+	{
+		check(config->instances[1].many == 40, "as %d", config->instances[1].many);
+		pge_kms_config_free(config);
+	}
+	if (check(is_taken(ADDRESS BY_TOKEN, &config, &line), "and may be left out: %s", detail))
+	{
+		check(config->instances[1].many == KMS_MANY_MAX, "which is %d", config->instances[1].many);
+		pge_kms_config_free(config);
+	}
 }
 
 int

@@ -68,6 +68,7 @@ pge_kms_config_parse(PgeBytes text, KmsConfig **config, int *line, char *detail)
 		return out_of_memory(&parser);
 	parser.config->count = 1;
 	parser.config->instances[0].provider = pge_kms_providers()[0];
+	parser.config->instances[0].many = KMS_MANY_MAX;
 	status = parse_lines(&parser, text);
 	if (status == PGE_OK)
 		*config = parser.config;
@@ -260,6 +261,7 @@ add_instance(Parser * parser, const KmsProvider *provider, const char *name)
 	{
 		parser->instance = &config->instances[config->count++];
 		parser->instance->provider = provider;
+		parser->instance->many = KMS_MANY_MAX;
 		memcpy(parser->instance->name, name, strlen(name) + 1);
 	}
 	else

@@ -54,6 +54,8 @@ typedef struct KmsInstance
 	char		server[KEY_URI_SERVER_MAX + 1]; /* set by provider->check():
 												 * "host:port", what URIs are
 												 * matched with */
+	int			many;			/* calls that go to the service as one, at
+								 * most; provider->check() may lower it */
 	int			nsettings;
 	KmsSetting *settings;		/* the provider's own */
 	int			keys_line;		/* of allow_keys; 0: none given */

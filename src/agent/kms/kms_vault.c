@@ -63,7 +63,7 @@ vault_open(const KmsSettings *settings, KmsSession **session, char *detail)
 	vault->secret.may_be_public = vault->auth == VAULT_AUTH_KUBERNETES;
 	vault->role_id.path = pge_kms_setting(instance, "role_id_file");
 	vault->role_id.may_be_public = true;
-	atomic_init(&vault->batch_most, KMS_MANY_MAX);
+	atomic_init(&vault->batch_most, settings->instance->many);
 	pge_vault_base(instance, vault->base);
 	pthread_mutex_init(&vault->lock, NULL);
 	status = pge_vault_login_path(instance, vault->login_path);

@@ -10,11 +10,13 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/kms/kms.h"
 #include "agent/kms/kms_detail.h"
 #include "agent/kms/kms_vault_settings.h"
 
@@ -58,11 +60,12 @@ static const SettingRule rules[] = {
 	{"jwt_file", BIT(VAULT_AUTH_JWT), BIT(VAULT_AUTH_JWT) | BIT(VAULT_AUTH_KUBERNETES)},
 	{"role", BIT(VAULT_AUTH_KUBERNETES), BIT(VAULT_AUTH_KUBERNETES) | BIT(VAULT_AUTH_JWT) | BIT(VAULT_AUTH_CERT)},
 	{"auth_mount", 0, ANY & ~BIT(VAULT_AUTH_TOKEN_FILE)},
+	{"batch_size", 0, ANY},
 };
 
 const char *const pge_vault_settings[] = {
 	"address", "auth", "ca_file", "namespace", "cert_file", "key_file", "token_file",
-	"role_id_file", "secret_id_file", "jwt_file", "role", "auth_mount", NULL
+	"role_id_file", "secret_id_file", "jwt_file", "role", "auth_mount", "batch_size", NULL
 };
 
 static bool has_scheme(PgeBytes uri, const char *scheme);
@@ -72,6 +75,7 @@ static PgeStatus check_key_path(const char *path, char *detail);
 static const VaultMethod *find_method(const KmsInstance *instance);
 static PgeStatus check_rules(const KmsInstance *instance, const VaultMethod *method, int *line, char *detail);
 static PgeStatus check_values(const KmsInstance *instance, int *line, char *detail);
+static PgeStatus check_batch_size(const KmsSetting *setting, char *detail);
 static bool is_file_setting(const char *name);
 static PgeStatus check_file(const KmsInstance *instance, const KmsSetting *setting, char *detail);
 static PgeStatus check_pem_file(const KmsSetting *setting, bool has_key, char *detail);
@@ -201,6 +205,8 @@ pge_vault_check(KmsInstance *instance, int *line, char *detail)
 		status = check_values(instance, line, detail);
 	if (status != PGE_OK)
 		return status;
+	if (pge_kms_setting(instance, "batch_size") != NULL)
+		instance->many = (int) strtol(pge_kms_setting(instance, "batch_size"), NULL, 10);
 	*line = pge_kms_setting_of(instance, "address")->line;
 	return check_address(instance, detail);
 }
@@ -257,6 +263,8 @@ check_values(const KmsInstance *instance, int *line, char *detail)
 		*line = setting->line;
 		if (strcmp(setting->name, "auth_mount") == 0 || strcmp(setting->name, "namespace") == 0)
 			status = check_path_setting(setting, detail);
+		else if (strcmp(setting->name, "batch_size") == 0)
+			status = check_batch_size(setting, detail);
 		else if (is_file_setting(setting->name))
 			status = check_file(instance, setting, detail);
 	}
@@ -267,6 +275,18 @@ check_values(const KmsInstance *instance, int *line, char *detail)
 		status = PGE_INVALID;
 	}
 	return status;
+}
+
+static PgeStatus
+check_batch_size(const KmsSetting *setting, char *detail)
+{
+	size_t		digits = strspn(setting->value, "0123456789");
+	long		size = strtol(setting->value, NULL, 10);
+
+	if (digits > 0 && digits <= 3 && setting->value[digits] == '\0' && size >= 1 && size <= KMS_MANY_MAX)
+		return PGE_OK;
+	pge_kms_detail(detail, "batch_size is a number from 1 to %d.", KMS_MANY_MAX);
+	return PGE_INVALID;
 }
 
 static bool
