@@ -23,7 +23,8 @@
 
 #define AGENT_CLIENTS_MAX		1024
 #define AGENT_WAITERS_MAX		4096	/* requests of all clients */
-#define AGENT_CLIENT_WAITERS	256 /* of one; past it we do not read from it */
+#define AGENT_CLIENT_WAITERS	PGE_REQUESTS_MAX	/* of one; past it we do
+													 * not read from it */
 #define AGENT_CLIENT_OUT_MAX	(256 * 1024)	/* unread answers; past it
 												 * likewise */
 #define AGENT_FRAMES_PER_TURN	64

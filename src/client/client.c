@@ -54,7 +54,8 @@ struct PgeClientPipe
 	PgeClientPipe *next;		/* of all that are open in this process */
 	MemoryContext context;
 	int			timeout_ms;
-	int			window;
+	int			most;			/* requests that there is room for */
+	int			window;			/* and that may be under way now */
 	int			pending;
 	ClientRequest *requests;	/* pending ones, oldest first */
 	bool		in_call;		/* left set by an error that was thrown past
@@ -81,6 +82,7 @@ static bool converse(PgeClientPipe *pipe, PgeFrame *answer);
 static bool match_answer(PgeClientPipe *pipe, const PgeFrame *answer);
 static void lose_link(PgeClientPipe *pipe);
 static long time_to_wait(const PgeClientPipe *pipe);
+static void adapt_window(PgeClientPipe *pipe, const ClientRequest *answered);
 static void remove_request(PgeClientPipe *pipe, int i);
 
 /*
@@ -100,12 +102,12 @@ check_may_wait(void)
 }
 
 PgeClientPipe *
-pge_client_pipe_begin(int window)
+pge_client_pipe_begin(int most)
 {
 	MemoryContext context;
 	PgeClientPipe *pipe;
 
-	Assert(window > 0);
+	Assert(most > 0 && most <= PGE_REQUESTS_MAX);
 	pge_require_preloaded();
 	context = AllocSetContextCreate(TopMemoryContext, "pg_envelope client",
 									ALLOCSET_DEFAULT_SIZES);
@@ -114,8 +116,9 @@ pge_client_pipe_begin(int window)
 	pge_link_init(&pipe->link, context);
 	pipe->context = context;
 	pipe->timeout_ms = pge_kms_timeout;
-	pipe->window = window;
-	pipe->requests = MemoryContextAllocZero(context, window * sizeof(ClientRequest));
+	pipe->most = most;
+	pipe->window = Min(most, pge_kms_concurrency);
+	pipe->requests = MemoryContextAllocZero(context, most * sizeof(ClientRequest));
 	pipe->retry_pause_ms = RETRY_MIN_MS;
 	pipe->next = open_pipes;
 	open_pipes = pipe;
@@ -364,6 +367,7 @@ match_answer(PgeClientPipe *pipe, const PgeFrame *answer)
 	{
 		if (!pipe->requests[i].queued || pipe->requests[i].ticket != answer->ticket)
 			continue;
+		adapt_window(pipe, &pipe->requests[i]);
 		remove_request(pipe, i);
 		pipe->retry_pause_ms = RETRY_MIN_MS;
 		pipe->link.trouble[0] = '\0';
@@ -372,6 +376,16 @@ match_answer(PgeClientPipe *pipe, const PgeFrame *answer)
 	strlcpy(pipe->link.trouble, "the agent answered what was not asked",
 			sizeof(pipe->link.trouble));
 	return false;
+}
+
+/* One more for an answer that took less than an eighth of its time, else one less. */
+static void
+adapt_window(PgeClientPipe *pipe, const ClientRequest *answered)
+{
+	if (pge_now_ms() + pipe->timeout_ms < answered->deadline_ms + pipe->timeout_ms / 8)
+		pipe->window = Min(pipe->window + 1, pipe->most);
+	else
+		pipe->window = Max(pipe->window - 1, Min(pipe->most, pge_kms_concurrency));
 }
 
 static void

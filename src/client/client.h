@@ -41,13 +41,16 @@ extern PgeStatus pge_client_call_within(PgeFrame *request, PgeFrame *answer,
 extern void pge_client_done(void);
 
 /*
- * Pipelining, for rewrap and prewarm: at most "window" requests are under way.
+ * Pipelining, for rewrap and prewarm: at most "most" requests are under way, of
+ * PGE_REQUESTS_MAX.  It begins with kms_concurrency, and there are more as long as answers
+ * come soon, since the agent makes one call of what waits for the same KEK; where they do
+ * not, waiting in the agent's queue would only use up their time.
  *	begin -> { submit while can_submit; next } ... -> end
  * Tickets come back in request->ticket; answers in the order they finish.
  */
 typedef struct PgeClientPipe PgeClientPipe;
 
-extern PgeClientPipe *pge_client_pipe_begin(int window);
+extern PgeClientPipe *pge_client_pipe_begin(int most);
 extern bool pge_client_pipe_can_submit(const PgeClientPipe *pipe);
 extern void pge_client_pipe_submit(PgeClientPipe *pipe, PgeFrame *request);
 extern int	pge_client_pipe_pending(const PgeClientPipe *pipe);

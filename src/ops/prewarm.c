@@ -38,8 +38,7 @@ typedef struct Warming
 typedef struct Prewarm
 {
 	PgeClientPipe *pipe;
-	Warming    *warming;		/* as many as the pipe's window */
-	int			window;
+	Warming    *warming;		/* as many as the pipe has room for */
 	int			published;
 	PgeSecret	dek;
 } Prewarm;
@@ -51,7 +50,7 @@ take_answer(Prewarm *prewarm)
 	DekCacheRef ref;
 
 	pge_client_pipe_next(prewarm->pipe, &answer);
-	for (int i = 0; i < prewarm->window; i++)
+	for (int i = 0; i < PGE_REQUESTS_MAX; i++)
 	{
 		Warming    *one = &prewarm->warming[i];
 		DekCacheTag tag;
@@ -76,7 +75,7 @@ free_place(Prewarm *prewarm)
 {
 	while (!pge_client_pipe_can_submit(prewarm->pipe))
 		take_answer(prewarm);
-	for (int i = 0; i < prewarm->window; i++)
+	for (int i = 0; i < PGE_REQUESTS_MAX; i++)
 	{
 		if (prewarm->warming[i].free)
 			return &prewarm->warming[i];
@@ -124,7 +123,7 @@ is_cached(Prewarm *prewarm, const KeyringDek *row, uint64 w)
 static bool
 is_asked(const Prewarm *prewarm, const KeyringDek *row)
 {
-	for (int i = 0; i < prewarm->window; i++)
+	for (int i = 0; i < PGE_REQUESTS_MAX; i++)
 		if (!prewarm->warming[i].free &&
 			prewarm->warming[i].row.dek_id == row->dek_id)
 			return true;
@@ -159,13 +158,12 @@ pge_prewarm(const char *const *key_ids, int count)
 	Prewarm		prewarm = {0};
 
 	pge_harden_process();
-	prewarm.window = pge_kms_concurrency;
-	prewarm.warming = palloc0(sizeof(Warming) * prewarm.window);
-	for (int i = 0; i < prewarm.window; i++)
+	prewarm.warming = palloc0(sizeof(Warming) * PGE_REQUESTS_MAX);
+	for (int i = 0; i < PGE_REQUESTS_MAX; i++)
 		prewarm.warming[i].free = true;
 	PG_TRY();
 	{
-		prewarm.pipe = pge_client_pipe_begin(prewarm.window);
+		prewarm.pipe = pge_client_pipe_begin(PGE_REQUESTS_MAX);
 		for (int i = 0; i < count; i++)
 			warm_key(&prewarm, key_ids[i]);
 		while (pge_client_pipe_pending(prewarm.pipe) > 0)

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * rewrap_fetch.c
- *	  Has the agent make the new wrappings, kms_concurrency at a time.
+ *	  Has the agent make the new wrappings, many at a time.
  *
  * The agent unwraps under the old KEK, verifies the check value, wraps under the
  * new one, unwraps again and compares: no plain key comes here, and nothing that
- * does not open reaches a table.  No row of a key is locked meanwhile.
+ * does not open reaches a table.  No row of a key is locked meanwhile.  As many are
+ * under way as the pipe allows: what waits in the agent goes to the service as one.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -17,7 +18,6 @@
 #include "utils/memutils.h"
 
 #include "base/report.h"
-#include "base/settings.h"
 #include "client/client.h"
 #include "keyring/kek_deks.h"
 #include "ops/new_dek.h"
@@ -35,7 +35,7 @@ typedef struct RewrapJob
 								 * opens */
 	int32		seq;			/* of the wrapping under old */
 	size_t		wrapped_len;
-	uint8		wrapped[PGE_WRAPPED_MAX];
+	uint8	   *wrapped;		/* palloc'd */
 	instr_time	asked;
 } RewrapJob;
 
@@ -44,8 +44,8 @@ typedef struct RewrapFetch
 	RewrapRun  *run;
 	RewrapStage *stage;
 	PgeClientPipe *pipe;
-	RewrapJob  *jobs;
-	int			njobs;
+	RewrapJob  *jobs;			/* as many as the pipe has room for */
+	MemoryContext context;		/* of what stays until an answer */
 	uint64		left;			/* of the limit */
 	uint32		dek_ids[ID_CHUNK];
 	int			count;
@@ -79,9 +79,9 @@ pge_rewrap_fetch(RewrapRun *run, uint64 limit)
 	uint32		dek_id;
 
 	fetch.stage = pge_rewrap_stage_begin();
-	fetch.njobs = pge_kms_concurrency;
-	fetch.jobs = palloc0(fetch.njobs * sizeof(RewrapJob));
-	fetch.pipe = pge_client_pipe_begin(fetch.njobs);
+	fetch.jobs = palloc0(PGE_REQUESTS_MAX * sizeof(RewrapJob));
+	fetch.context = CurrentMemoryContext;
+	fetch.pipe = pge_client_pipe_begin(PGE_REQUESTS_MAX);
 	outer = MemoryContextSwitchTo(per_dek);
 	for (;;)
 	{
@@ -200,6 +200,7 @@ ask(RewrapFetch *fetch, const KeyringDek *dek, const KeyringWrapping *under_old,
 	job->proves = proves;
 	job->seq = under_old->seq;
 	job->wrapped_len = under_old->wrapped_len;
+	job->wrapped = MemoryContextAlloc(fetch->context, job->wrapped_len);
 	memcpy(job->wrapped, under_old->wrapped, under_old->wrapped_len);
 	request.uri[0] = pge_bytes(from->uri, strlen(from->uri));
 	request.uri[1] = pge_bytes(fetch->run->new.uri, strlen(fetch->run->new.uri));
@@ -247,13 +248,14 @@ take_answer(RewrapFetch *fetch)
 		}
 	}
 	pge_rewrap_stage_put(fetch->stage, &staged);
+	pfree(job->wrapped);
 	job->busy = false;
 }
 
 static RewrapJob *
 job_of(RewrapFetch *fetch, uint64 ticket)
 {
-	for (int i = 0; i < fetch->njobs; i++)
+	for (int i = 0; i < PGE_REQUESTS_MAX; i++)
 		if (fetch->jobs[i].busy && fetch->jobs[i].ticket == ticket)
 			return &fetch->jobs[i];
 	elog(ERROR, "the agent answered what was not asked");
