@@ -11,7 +11,8 @@ log.  Before their names it prints a line per case,
     case NAME KIND REQUEST WHERE STATUS
 
 which says: perform REQUEST (unwrap, wrap, describe, rotate) with the key NAME, and
-STATUS must come of it ("ok|..." if several may).  WHERE is "shared", a session on the
+STATUS must come of it ("ok|..." if several may).  A REQUEST in the plural (unwraps, wraps, rewraps)
+is three at once, of which STATUS may say one by one ("damaged/ok/ok").  WHERE is "shared", a session on the
 listener tls that other cases have as well, or the listener of a session of the case's own,
 whose token ends in ".NAME"; where that is the name of a host, nobody listens.
 
@@ -39,6 +40,7 @@ sealed = {}                 # ciphertext: (plaintext, binding), both as they cam
 versions = {}               # of keys; 1 if not there
 counts = {}                 # how often a case has bitten
 cases = {}
+spoilers = {}               # the context of the item that spoils a case's batches
 
 
 def text(value):
@@ -68,23 +70,35 @@ def self_data():
     return {"id": CANARY, "ttl": 3600, "expire_time": "2031-11-22T11:21:22Z", "renewable": False}
 
 
-def encrypt(name, body):
-    request = json.loads(body)
+def encrypt(item):
     ciphertext = "vault:v1:" + base64_of(os.urandom(60))
     with lock:
-        sealed[ciphertext] = request["plaintext"], request["context"]
-    return 200, envelope({"ciphertext": ciphertext, "key_version": 1})
+        sealed[ciphertext] = item["plaintext"], item["context"]
+    return {"ciphertext": ciphertext, "key_version": 1}
 
 
-def decrypt(name, body):
-    request = json.loads(body)
+def decrypt(item):
     with lock:
-        plaintext, binding = sealed.get(request["ciphertext"], (None, None))
+        plaintext, binding = sealed.get(item["ciphertext"], (None, None))
     if plaintext is None:
-        return 400, errors("invalid ciphertext: no prefix")
-    if binding != request["context"]:
-        return 400, errors("cipher: message authentication failed")
-    return 200, envelope({"plaintext": plaintext})
+        return {"error": "invalid ciphertext: no prefix"}
+    if binding != item["context"]:
+        return {"error": "cipher: message authentication failed"}
+    return {"plaintext": plaintext}
+
+
+def rewrap(item):
+    opened = decrypt(item)
+    return opened if "error" in opened else encrypt({"plaintext": opened["plaintext"], "context": item["context"]})
+
+
+def one_or_many(perform, request, http_status=400):
+    """Items of a batch that fail stand beside the others; the status says so but of a rewrap."""
+    if "batch_input" not in request:
+        result = perform(request)
+        return (400, errors(result["error"])) if "error" in result else (200, envelope(result))
+    results = [{**perform(item), "reference": item["reference"]} for item in request["batch_input"]]
+    return http_status if any("error" in result for result in results) else 200, envelope({"batch_results": results})
 
 
 def rotate(connection, name):
@@ -106,7 +120,8 @@ def truth(connection, operation, name):
         return 200, envelope(self_data())
     if operation == "rotate":
         return rotate(connection, name)
-    return {"encrypt": encrypt, "decrypt": decrypt}[operation](name, connection.body)
+    perform = {"encrypt": encrypt, "decrypt": decrypt, "rewrap": rewrap}[operation]
+    return one_or_many(perform, json.loads(connection.body), 200 if operation == "rewrap" else 400)
 
 
 def send_truth(connection, operation, name):
@@ -247,6 +262,64 @@ def plaintext_is(change):
     return body_is(changed)
 
 
+# --- how it bites of a batch -----------------------------------------------------
+
+def results_are(change):
+    """Of the list of results, as change() makes it, and a text in place of what is none."""
+    def changed(body):
+        answer = json.loads(body)
+        answer["data"]["batch_results"] = change(answer["data"]["batch_results"])
+        return text(answer)
+    return body_is(changed)
+
+
+def first_is(change):
+    """The first result alone: of what change() returns, or of what it did."""
+    return results_are(lambda results: [change(results[0]) or results[0]] + results[1:])
+
+
+def member_is(name, value, drop=False):
+    def change(result):
+        result[name] = value
+        if drop:
+            del result[name]
+    return first_is(change)
+
+
+def swapped(*names):
+    """The first two, in these members."""
+    def change(results):
+        for name in names:
+            results[0][name], results[1][name] = results[1][name], results[0][name]
+        return results
+    return results_are(change)
+
+
+def if_many(bite, more_than=1):
+    """Where so many are asked for at once; else the truth."""
+    def sometimes(connection, operation, name):
+        many = len(json.loads(connection.body).get("batch_input", [])) > more_than
+        return bite(connection, operation, name) if many else send_truth(connection, operation, name)
+    return sometimes
+
+
+def spoilt_by_first(bite):
+    """All that the first item of the first batch is in."""
+    def sometimes(connection, operation, name):
+        contexts = [item["context"] for item in json.loads(connection.body)["batch_input"]]
+        with lock:
+            spoiler = spoilers.setdefault(name, contexts[0])
+        return bite(connection, operation, name) if spoiler in contexts else send_truth(connection, operation, name)
+    return sometimes
+
+
+def at_status(status, bite=None):
+    """The good answer, or another's, with another HTTP status."""
+    def changed(body):
+        return b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+    return raw(lambda body: changed(bite(body) if bite else body), stay=True)
+
+
 # --- the list ------------------------------------------------------------------
 
 class Case:
@@ -268,6 +341,8 @@ def samples():
     """Good bodies of the same lengths as those that will be sent."""
     return {"decrypt": envelope({"plaintext": base64_of(bytes(DEK_LEN))}),
             "encrypt": envelope({"ciphertext": "vault:v1:" + base64_of(bytes(60)), "key_version": 1}),
+            "decrypts": envelope({"batch_results": [{"plaintext": base64_of(bytes(DEK_LEN)), "reference": str(i)} for i in range(3)]}),
+            "rewraps": envelope({"batch_results": [{"ciphertext": "vault:v1:" + base64_of(bytes(60)), "key_version": 1, "reference": str(i)} for i in range(3)]}),
             "describe": envelope(key_data("")), "rotate": envelope(key_data("")), "self": envelope(self_data())}
 
 
@@ -498,8 +573,123 @@ def logins():
             add(kind, "self", silent(0), request=request, where=listener)
 
 
+MANY = (("decrypt", "unwraps"), ("rewrap", "rewraps"), ("encrypt", "wraps"))
+
+
+def batches():
+    sample = samples()
+    for operation, request in MANY:
+        many = {"request": request}
+        body = sample["decrypts" if operation == "decrypt" else "rewraps"]
+        for at in range(0, len(body), 9):
+            add("batch-cut", operation, body_is(lambda good_body, at=at: good_body[:at]), **many)
+        for bite in (raw(lambda good_body: b""), silent(0), silent(300), reset(0), reset(300), body_is(b"{}"), body_is(b"<html>"), body_is(b"x" * ((1 << 20) + 1)),
+                     raw(lambda good_body: b"HTTP/1.1 204 No Content\r\n\r\n", stay=True), redirect(307, "plain", "other")):
+            add("batch-lost", operation, bite, **many)
+        for bite in (every_second(raw(lambda good_body: b"")), every_second(says(503, errors(CANARY)))):
+            add("batch-flapping", operation, bite, "ok|unavailable", **many)
+        batch_places(operation, many)
+        batch_items(operation, many)
+        batch_refusals(operation, many)
+    batch_keys()
+
+
+def batch_places(operation, many):
+    """An answer that is not where it belongs is none; and then none is taken."""
+    for value in TEXT_WRONG + (0, "", "x", "1", "2", "00", "0 ", "-0", "0\u0000"):
+        add("batch-place", operation, member_is("reference", value), **many)
+    for change in (lambda r: [r[1], r[0], r[2]], lambda r: r[::-1], lambda r: r[1:], lambda r: r[:2], lambda r: r + [r[2]], lambda r: r + [{}], lambda r: [],
+                   lambda r: [r[0], r[0], r[0]], lambda r: [r[0], r[1], r[1]], lambda r: [r], lambda r: {"0": r[0], "1": r[1], "2": r[2]}, lambda r: None,
+                   lambda r: [r[0], r[1], None], lambda r: [[], r[1], r[2]], lambda r: [r[0], CANARY, r[2]], lambda r: [r[0], 7, r[2]], lambda r: json.dumps(r), lambda r: r * 200):
+        add("batch-place", operation, results_are(change), **many)
+    add("batch-place", operation, body_is(lambda body: body.replace(b'"batch_results"', b'"batch_results":[],"batch_results"')), **many)
+    add("batch-place", operation, body_is(lambda body: body.replace(b'"reference":"0"', b'"reference":"0","reference":"0"')), **many)
+    add("batch-place", operation, body_is(lambda body: body.replace(b'"batch_results"', b'"results"')), **many)
+    # old services do not give it back
+    add("batch-without-reference", operation, results_are(lambda r: [{k: v for k, v in one.items() if k != "reference"} for one in r]), "ok", **many)
+    # what stands in another's place, with the right references
+    names = ("plaintext",) if operation == "decrypt" else ("ciphertext",)
+    add("batch-swapped", operation, swapped(*names), "damaged/damaged/ok", **many)
+
+
+def batch_items(operation, many):
+    """One item is wrong, and its neighbours are good."""
+    alone = "unavailable/ok/ok"
+    if operation == "decrypt":
+        for value in TEXT_WRONG + ("x", "\u0000", "\n", "AAA", "A" * 43):
+            add("batch-item", operation, member_is("plaintext", value), alone if value != "\u0000" else "unavailable", **many)
+        add("batch-item", operation, member_is("plaintext", "", drop=True), alone, **many)
+        for length in (0, 1, 31, 33, 64, 1000):
+            add("batch-dek-length", operation, member_is("plaintext", base64_of(b"x" * length)), "damaged/ok/ok", **many)
+        for other in (bytes(DEK_LEN), b"\xff" * DEK_LEN):
+            add("batch-other-dek", operation, member_is("plaintext", base64_of(other)), "damaged/ok/ok", **many)
+    else:
+        for value in TEXT_WRONG + ("", " ", "vault:v1:a b", "vault:v2:abcd", "x" * 9000):
+            add("batch-item", operation, member_is("ciphertext", value), alone, **many)
+        for value in INT_WRONG + (0, -1, 2):
+            # (no JSON of ours has such a number)
+            add("batch-item", operation, member_is("key_version", value), alone if value != 10 ** 30 else "unavailable", **many)
+        for name in ("ciphertext", "key_version"):
+            add("batch-item", operation, member_is(name, "", drop=True), alone, **many)
+        for other in ("vault:v1:AAAA", "x", "prefix:v1:AAAA"):
+            add("batch-other-ciphertext", operation, member_is("ciphertext", other), "damaged/ok/ok", **many)
+    for said, meaning in (
+            ("cipher: message authentication failed", "damaged"), ("invalid ciphertext: version is too new", "damaged"), ("invalid ciphertext: x", "damaged"),
+            ("ciphertext or signature version is disallowed by policy (too old)", "unusable"), ("encryption key not found", "missing"),
+            ("missing 'context' for key derivation", "unusable"), ("refusing to use soft-deleted key", "unusable"), (CANARY, "unavailable"), ("", "unavailable")):
+        for status in (200, 207, 400):
+            add("batch-error", operation, at_status(status, lambda body, said=said: with_error(body, said + " " + CANARY if said else "")), meaning + "/ok/ok", **many)
+    for value in TEXT_WRONG:
+        if value != ["x"]:
+            add("batch-error", operation, member_is("error", value), alone, **many)
+
+
+def with_error(body, said, all_of_them=False):
+    answer = json.loads(body)
+    for result in answer["data"]["batch_results"][:3 if all_of_them else 1]:
+        result["error"] = said
+    return text(answer)
+
+
+def batch_refusals(operation, many):
+    """All of it, with one reason or none."""
+    for status in (207, 400, 500):
+        add("batch-status", operation, at_status(status), "ok", **many)
+    for status in (201, 206, 404, 503):
+        add("batch-status", operation, at_status(status), **many)
+    add("batch-status", operation, at_status(500, lambda body: with_error(body, CANARY, True)), **many)
+    add("batch-status", operation, says(400, errors(CANARY)), "invalid", **many)
+    add("batch-status", operation, says(404, errors(CANARY)), "missing", **many)
+    add("batch-status", operation, says(403, errors(CANARY)), "denied", **many)
+    add("batch-status", operation, says(429, errors(CANARY), "Retry-After: 60"), "throttled", **many)
+    # those that are refused only together get through one by one
+    for bite in (says(400, errors(CANARY)), says(400, errors("cipher: message authentication failed")), says(500, errors("cipher: message authentication failed"))):
+        add("batch-alone", operation, if_many(bite), "ok", **many)
+    for said, meaning in (("cipher: message authentication failed", "damaged"), ("disallowed by policy (too old)", "unusable"), (CANARY, "invalid")):
+        add("batch-spoilt", operation, spoilt_by_first(says(400, errors(said))), meaning + "/ok/ok", **many)
+    # a session of its own, which learns how many are taken
+    for most in (1, 2):
+        for bite in (says(413, errors(CANARY)), says(413, b""), says(400, errors("refused JSON input due to high complexity: x"))):
+            add("batch-too-much", operation, if_many(bite, most), "ok", where="tls", **many)
+
+
+def batch_keys():
+    for request in ("unwraps", "rewraps"):
+        add("batch-not-derived", "describe", data_is("derived", False), "unusable", request=request)
+    for request in ("wraps", "rewraps"):
+        add("batch-no-kind-for-us", "describe", data_is("type", "rsa-2048"), "unusable", request=request)
+        add("batch-no-kind-for-us", "describe", data_is("soft_deleted", True), "unusable", request=request)
+    for request in ("unwraps", "rewraps", "wraps"):
+        add("batch-describe", "describe", body_is(b"{}"), request=request)
+    # the proof of what was rewrapped or wrapped
+    for request in ("rewraps", "wraps"):
+        add("batch-proof", "decrypt", swapped("plaintext"), "damaged/damaged/ok", request=request)
+        add("batch-proof", "decrypt", member_is("plaintext", base64_of(bytes(DEK_LEN))), "damaged/ok/ok", request=request)
+        add("batch-proof", "decrypt", results_are(lambda r: r[:2]), request=request)
+
+
 def main():
-    for part in (slow_ones, logins, rotations, cut_ones, wrong_types, wrong_texts, wrong_keys, statuses, framing):
+    for part in (slow_ones, logins, rotations, cut_ones, wrong_types, wrong_texts, wrong_keys, statuses, framing, batches):
         part()
     # for what the test itself is about: the first five are of a service that is down
     cases["down"] = Case("decrypt", first(5, says(503, errors(CANARY))))

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * vault_faults_test.c
- *	  Requests to a Transit engine that answers wrongly in two thousand ways.
+ *	  Requests to a Transit engine that answers wrongly in nearly three thousand ways.
  *
  * From requests.c down to the socket all is the product's, and so is TLS; the service is
  * test/tools/fault_vault.py, on loopback, a child of ours, whose list says which cases there
- * are and what is to come of each.  No wrong key may come of any, no word of a body or a
- * token get into a detail, no deadline be missed; and the next request has to be
- * answered rightly.
+ * are and what is to come of each.  No wrong key may come of any, and no wrapping that
+ * does not open; no word of a body or a token get into a detail, no deadline be missed; and the
+ * next request has to be answered rightly.
  *
  * Who is late because the machine had no time for us is counted and printed: a case may
  * then end as "unavailable", and only what is far too late fails.
@@ -49,6 +49,7 @@
 #define CANARY			"canary-4be1"
 #define TOKEN			CANARY "-token"
 #define SHARED			"shared"
+#define GROUP			3		/* requests at once, if it is in the plural */
 
 /* A line of the list, and what came of it. */
 typedef struct Case
@@ -57,13 +58,15 @@ typedef struct Case
 	char		kind[32];
 	char		request[16];
 	char		where[32];
-	uint64_t	allowed;		/* a bit per PgeStatus */
+	uint64_t	allowed[GROUP]; /* a bit per PgeStatus */
 
-	PgeStatus	status;
+	int			n;				/* answers */
+	PgeStatus	statuses[GROUP];
 	int64_t		late_ms;		/* past the deadline; negative: in time */
 	bool		out_of_time;	/* and therefore "unavailable" */
 	bool		indiscreet;
 	bool		wrong_key;
+	bool		untold;			/* a failure without a word */
 	char		detail[PGE_FRAME_DETAIL_MAX + 1];
 	PgeStatus	after;			/* of a good request on the same session */
 	bool		wrong_key_after;
@@ -86,13 +89,19 @@ static int	nkinds;
 static atomic_int next_case;
 static atomic_int files_made;
 
-/* The one DEK of all unwraps, and its wrapping. */
-static uint8_t binding_bytes[PGE_BINDING_MAX];
-static PgeBytes binding;
-static uint8_t check_value[PGE_CHECK_VALUE_LEN];
-static AnswerWrapping wrapping;
-static PgeSecret dek;
-static unsigned char dek_text[64];
+/* The DEKs of all unwraps, and their wrappings; that of requests for one is the first. */
+typedef struct Bound
+{
+	uint8_t		bytes[PGE_BINDING_MAX];
+	PgeBytes	binding;
+	uint8_t		check_value[PGE_CHECK_VALUE_LEN];
+	uint8_t		wrapped[PGE_WRAPPED_MAX];
+	size_t		wrapped_len;
+	PgeSecret	dek;
+	unsigned char text[64];
+}			Bound;
+
+static Bound bound[GROUP];
 
 static pthread_mutex_t lookup_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t lookup_wake = PTHREAD_COND_INITIALIZER;
@@ -222,11 +231,18 @@ take_case(const char *line)
 {
 	Case	   *c = &cases[ncases];
 	char		statuses[64];
+	char	   *rest = NULL;
 
 	if (ncases == CASES_MAX ||
 		sscanf(line, "case %15s %31s %15s %31s %63s", c->name, c->kind, c->request, c->where, statuses) != 5)
 		return false;
-	c->allowed = read_statuses(statuses);
+	for (int i = 0; i < GROUP; i++)
+	{
+		/* one for all, or one for each */
+		char	   *mine = i == 0 || rest != NULL ? strtok_r(i == 0 ? statuses : NULL, "/", &rest) : NULL;
+
+		c->allowed[i] = mine != NULL ? read_statuses(mine) : c->allowed[0];
+	}
 	ncases++;
 	return true;
 }
@@ -283,33 +299,73 @@ open_sessions(const char *listener, const char *who, int timeout_ms, int concurr
 static int
 type_of(const char *request)
 {
-	return strcmp(request, "wrap") == 0 ? PGE_FRAME_WRAP_NEW : strcmp(request, "describe") == 0 ? PGE_FRAME_DESCRIBE_KEK :
-		strcmp(request, "rotate") == 0 ? PGE_FRAME_ROTATE_KEK : PGE_FRAME_UNWRAP;
+	return strncmp(request, "wrap", 4) == 0 ? PGE_FRAME_WRAP_NEW : strcmp(request, "describe") == 0 ? PGE_FRAME_DESCRIBE_KEK :
+		strcmp(request, "rotate") == 0 ? PGE_FRAME_ROTATE_KEK : strncmp(request, "rewrap", 6) == 0 ? PGE_FRAME_REWRAP : PGE_FRAME_UNWRAP;
 }
 
-/* Freed with drop_answer(). */
+static int
+count_of(const char *request)
+{
+	return request[strlen(request) - 1] == 's' ? GROUP : 1;
+}
+
+/* One request, or GROUP; of a rewrap both KEKs are the same. */
+static void
+ask_all(const KmsSessions *sessions, const char *request, const char *listener, const char *key, int64_t deadline_ms,
+		const atomic_bool *cancelled, const Bound * of, AgentAnswer *const *answers)
+{
+	static const atomic_bool never;
+	AgentRequest requests[GROUP];
+	PgeFrame	frames[GROUP];
+	char		address[64];
+	char		uri[256];
+	int			n = count_of(request);
+
+	address_of(listener, address);
+	(void) snprintf(uri, sizeof(uri), "vault://%s/transit/keys/%s", address, key);
+	for (int i = 0; i < n; i++)
+	{
+		PgeFrame   *frame = &frames[i];
+
+		memset(frame, 0, sizeof(*frame));
+		frame->type = (uint8_t) type_of(request);
+		frame->nuris = frame->type == PGE_FRAME_REWRAP ? 2 : 1;
+		frame->uri[0] = text_bytes(uri);
+		frame->uri[1] = frame->type == PGE_FRAME_REWRAP ? text_bytes(uri) : pge_bytes(NULL, 0);
+		frame->binding = of[i].binding;
+		frame->database = text_bytes("app");
+		if (frame->type == PGE_FRAME_UNWRAP || frame->type == PGE_FRAME_REWRAP)
+		{
+			frame->check_value = pge_bytes(of[i].check_value, PGE_CHECK_VALUE_LEN);
+			frame->nwrapped = 1;
+			frame->wrapped[0] = pge_bytes(of[i].wrapped, of[i].wrapped_len);
+		}
+		requests[i] = (AgentRequest)
+		{
+			frame, (uint64_t) deadline_ms, cancelled != NULL ? cancelled : &never, answers[i]
+		};
+	}
+	pge_requests_perform(sessions, requests, n, cancelled != NULL ? cancelled : &never);
+}
+
+static AgentAnswer *
+new_answer(void)
+{
+	AgentAnswer *answer = calloc(1, sizeof(*answer));
+
+	if (answer == NULL)
+		abort();
+	return answer;
+}
+
+/* Of one; freed with drop_answer(). */
 static AgentAnswer *
 ask(const KmsSessions *sessions, const char *request, const char *listener, const char *key, int64_t deadline_ms,
 	const atomic_bool *cancelled)
 {
-	static const atomic_bool never;
-	AgentAnswer *answer = calloc(1, sizeof(*answer));
-	char		address[64];
-	char		uri[256];
-	PgeFrame	frame = {.type = (uint8_t) type_of(request), .nuris = 1, .binding = binding, .database = text_bytes("app")};
+	AgentAnswer *answer = new_answer();
 
-	if (answer == NULL)
-		abort();
-	address_of(listener, address);
-	(void) snprintf(uri, sizeof(uri), "vault://%s/transit/keys/%s", address, key);
-	frame.uri[0] = text_bytes(uri);
-	if (frame.type == PGE_FRAME_UNWRAP)
-	{
-		frame.check_value = pge_bytes(check_value, sizeof(check_value));
-		frame.nwrapped = 1;
-		frame.wrapped[0] = pge_bytes(wrapping.bytes, wrapping.len);
-	}
-	pge_request_perform(sessions, &frame, (uint64_t) deadline_ms, cancelled != NULL ? cancelled : &never, answer);
+	ask_all(sessions, request, listener, key, deadline_ms, cancelled, bound, &answer);
 	return answer;
 }
 
@@ -322,10 +378,10 @@ drop_answer(AgentAnswer *answer)
 
 /* An answer may hold the right key, or none at all. */
 static bool
-has_wrong_key(const AgentAnswer *answer)
+has_wrong_key(const AgentAnswer *answer, int number)
 {
 	if (answer->status == PGE_OK && answer->has_dek)
-		return !pge_secret_equal(answer->dek.bytes, dek.bytes, PGE_DEK_LEN);
+		return !pge_secret_equal(answer->dek.bytes, bound[number].dek.bytes, PGE_DEK_LEN);
 	return answer->has_dek || !all_zero(answer->dek.bytes, PGE_DEK_LEN) ||
 		(answer->status != PGE_OK && (answer->nwrapped > 0 || answer->has_check_value));
 }
@@ -333,21 +389,54 @@ has_wrong_key(const AgentAnswer *answer)
 static bool
 is_indiscreet(const AgentAnswer *answer)
 {
-	return strstr(answer->detail, CANARY) != NULL || strstr(answer->detail, (const char *) dek_text) != NULL;
+	bool		says = strstr(answer->detail, CANARY) != NULL;
+
+	for (int i = 0; i < GROUP; i++)
+		says = says || strstr(answer->detail, (const char *) bound[i].text) != NULL;
+	return says;
 }
 
 /* --- the cases ------------------------------------------------------------------ */
 
 static void
-note(Case * c, const AgentAnswer *answer, int64_t late_ms)
+note(Case * c, int number, const AgentAnswer *answer, int64_t late_ms)
 {
-	c->status = answer->status;
+	c->n = number + 1;
+	c->statuses[number] = answer->status;
 	c->late_ms = late_ms;
-	c->indiscreet = is_indiscreet(answer);
-	c->wrong_key = has_wrong_key(answer);
+	c->indiscreet = c->indiscreet || is_indiscreet(answer);
+	c->wrong_key = c->wrong_key || has_wrong_key(answer, number);
 	/* what has begun to wait for its last moments may say so a little earlier */
-	c->out_of_time = answer->status == PGE_UNAVAILABLE && (c->allowed >> PGE_UNAVAILABLE & 1) == 0 && late_ms > -20;
-	(void) snprintf(c->detail, sizeof(c->detail), "%s", answer->detail);
+	c->out_of_time = c->out_of_time || (answer->status == PGE_UNAVAILABLE && (c->allowed[number] >> PGE_UNAVAILABLE & 1) == 0 && late_ms > -20);
+	c->untold = c->untold || (answer->status != PGE_OK && answer->detail[0] == '\0');
+	if (answer->status != PGE_OK || number == 0)
+		(void) snprintf(c->detail, sizeof(c->detail), "%s", answer->detail);
+}
+
+/* A wrapping that was given out opens to its key, now that it is asked of a good key's name. */
+static bool
+opens(const KmsSessions *sessions, int number, const AgentAnswer *answer)
+{
+	Bound		made = bound[number];
+	AgentAnswer *opened = new_answer();
+	bool		right;
+
+	if (answer->has_check_value)
+		memcpy(made.check_value, answer->check_value, PGE_CHECK_VALUE_LEN);
+	made.wrapped_len = answer->wrapped[0].len;
+	memcpy(made.wrapped, answer->wrapped[0].bytes, made.wrapped_len);
+	for (int64_t end = now_ms() + ENOUGH_MS;;)
+	{
+		ask_all(sessions, "unwrap", "tls", "good", end, NULL, &made, &opened);
+		/* as ask_after() */
+		if (opened->status != PGE_UNAVAILABLE || now_ms() >= end)
+			break;
+		pge_answer_wipe(opened);
+		pause_ms(50);
+	}
+	right = opened->status == PGE_OK && (answer->has_check_value || pge_secret_equal(opened->dek.bytes, made.dek.bytes, PGE_DEK_LEN));
+	drop_answer(opened);
+	return right;
 }
 
 /*
@@ -367,7 +456,7 @@ ask_after(Case * c, const KmsSessions *shared)
 		bool		is_open = strstr(answer->detail, "times in a row") != NULL;
 
 		c->after = answer->status;
-		c->wrong_key_after = has_wrong_key(answer);
+		c->wrong_key_after = has_wrong_key(answer, 0);
 		drop_answer(answer);
 		again = c->after == PGE_UNAVAILABLE && (is_open || now_ms() - start_ms >= SLOW_MS) && now_ms() < end_ms;
 		c->repeated = c->repeated || again;
@@ -383,10 +472,21 @@ run_case(Case * c, KmsSessions *shared)
 	const char *listener = own ? c->where : "tls";
 	KmsSessions *sessions = own ? open_sessions(listener, c->name, SHORT_MS, 2) : shared;
 	int64_t		deadline_ms = now_ms() + SHORT_MS;
-	AgentAnswer *answer = ask(sessions, c->request, listener, c->name, deadline_ms, NULL);
+	int			n = count_of(c->request);
+	AgentAnswer *answers[GROUP];
+	int64_t		late_ms;
 
-	note(c, answer, now_ms() - deadline_ms);
-	drop_answer(answer);
+	for (int i = 0; i < n; i++)
+		answers[i] = new_answer();
+	ask_all(sessions, c->request, listener, c->name, deadline_ms, NULL, bound, answers);
+	late_ms = now_ms() - deadline_ms;
+	for (int i = 0; i < n; i++)
+	{
+		note(c, i, answers[i], late_ms);
+		if (answers[i]->status == PGE_OK && answers[i]->nwrapped > 0)
+			c->wrong_key = c->wrong_key || !opens(shared, i, answers[i]);
+		drop_answer(answers[i]);
+	}
 	if (own)
 		pge_kms_sessions_release(sessions);
 	else
@@ -449,12 +549,13 @@ rotated_rightly(const Case * c)
 static void
 judge(const Case * c)
 {
-	bool		expected = (c->allowed >> c->status & 1) != 0 || c->out_of_time;
-	bool		told = c->status == PGE_OK || c->detail[0] != '\0';
+	bool		expected = true;
 
-	if (!check(expected && told && !c->wrong_key && !c->indiscreet && c->late_ms < LATE_MS && rotated_rightly(c),
+	for (int i = 0; i < c->n; i++)
+		expected = expected && ((c->allowed[i] >> c->statuses[i] & 1) != 0 || c->out_of_time);
+	if (!check(expected && !c->untold && !c->wrong_key && !c->indiscreet && c->late_ms < LATE_MS && rotated_rightly(c),
 			   "%s: %s %s", c->kind, c->request, c->name))
-		printf("#   %s, %lld ms late,%s%s rotated %d: %s\n", pge_status_name(c->status), (long long) c->late_ms,
+		printf("#   %s (last: %s), %lld ms late,%s%s rotated %d: %s\n", pge_status_name(c->statuses[0]), pge_status_name(c->statuses[c->n - 1]), (long long) c->late_ms,
 			   c->wrong_key ? " a wrong key," : "", c->indiscreet ? " a canary," : "", logged("rotated %s ", c->name),
 			   c->indiscreet ? "" : c->detail);
 	if (strcmp(c->where, SHARED) == 0 && !check(c->after == PGE_OK && !c->wrong_key_after, "and the next request after %s", c->name))
@@ -669,28 +770,42 @@ cancelling_ends(void)
 
 /* A DEK that the service has wrapped while it was good. */
 static bool
-prepare(void)
+prepare_one(const KmsSessions *sessions, int number)
 {
-	static const PgeBinding bound = {.keyring = {1}, .dek_id = 1, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1, .key_id = {(const uint8_t *) "k", 1}};
-	PgeBuffer	out = {binding_bytes, 0, sizeof(binding_bytes)};
-	KmsSessions *sessions = open_sessions("tls", "first", ENOUGH_MS, 2);
-	AgentAnswer *answer;
+	const PgeBinding row = {.keyring = {1}, .dek_id = (uint32_t) number + 1, .version = 1, .purpose = PGE_PURPOSE_AEAD, .algorithm = 1, .key_id = {(const uint8_t *) "k", 1}};
+	Bound	   *mine = &bound[number];
+	PgeBuffer	out = {mine->bytes, 0, sizeof(mine->bytes)};
+	AgentAnswer *answer = new_answer();
 	bool		prepared;
 
-	if (pge_binding_encode(&bound, &out) != PGE_OK)
+	if (pge_binding_encode(&row, &out) != PGE_OK)
 		abort();
-	binding = pge_buffer_bytes(&out);
-	answer = ask(sessions, "wrap", "tls", "good", now_ms() + ENOUGH_MS, NULL);
+	mine->binding = pge_buffer_bytes(&out);
+	ask_all(sessions, "wrap", "tls", "good", now_ms() + ENOUGH_MS, NULL, mine, &answer);
 	prepared = check(answer->status == PGE_OK && answer->nwrapped == 1 && answer->has_check_value, "(a DEK is wrapped) %s", answer->detail);
-	wrapping = answer->wrapped[0];
-	answer->wrapped[0].bytes = NULL;	/* ours now */
-	memcpy(check_value, answer->check_value, sizeof(check_value));
+	if (prepared)
+	{
+		mine->wrapped_len = answer->wrapped[0].len;
+		memcpy(mine->wrapped, answer->wrapped[0].bytes, mine->wrapped_len);
+		memcpy(mine->check_value, answer->check_value, PGE_CHECK_VALUE_LEN);
+		pge_answer_wipe(answer);
+		ask_all(sessions, "unwrap", "tls", "good", now_ms() + ENOUGH_MS, NULL, mine, &answer);
+		prepared = check(answer->status == PGE_OK && answer->has_dek, "(and unwrapped) %s", answer->detail);
+		mine->dek = answer->dek;
+		EVP_EncodeBlock(mine->text, mine->dek.bytes, PGE_DEK_LEN);
+	}
 	drop_answer(answer);
-	answer = ask(sessions, "unwrap", "tls", "good", now_ms() + ENOUGH_MS, NULL);
-	prepared = check(answer->status == PGE_OK && answer->has_dek, "(and unwrapped) %s", answer->detail) && prepared;
-	dek = answer->dek;
-	drop_answer(answer);
-	EVP_EncodeBlock(dek_text, dek.bytes, PGE_DEK_LEN);
+	return prepared;
+}
+
+static bool
+prepare(void)
+{
+	KmsSessions *sessions = open_sessions("tls", "first", ENOUGH_MS, 2);
+	bool		prepared = true;
+
+	for (int i = 0; prepared && i < GROUP; i++)
+		prepared = prepare_one(sessions, i);
 	pge_kms_sessions_release(sessions);
 	return prepared;
 }
@@ -740,7 +855,6 @@ main(void)
 	for (int64_t end = now_ms() + ENOUGH_MS; pge_kms_sessions_closing() > 0 && now_ms() < end;)
 		pause_ms(5);
 	check(pge_kms_sessions_closing() == 0, "all sessions are closed");
-	free(wrapping.bytes);
 	stop_server();
 	return check_done();
 }
