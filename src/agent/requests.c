@@ -571,6 +571,9 @@ check_admission(Member *member, KmsOperation operation, const KmsInstance *insta
 		case KMS_DESCRIBE:
 			status = PGE_OK;
 			break;
+		case KMS_DESTROY:
+		case KMS_RESTORE:
+			break;
 	}
 	return status == PGE_OK ? PGE_OK : fail(member, status, detail);
 }

@@ -30,12 +30,13 @@ typedef enum FieldText
 #define IN_UNWRAP		(1u << 3)
 #define IN_WRAP_NEW		(1u << 4)
 #define IN_REWRAP		(1u << 5)
-#define IN_KEK			(1u << 6)	/* create, rotate, describe */
+#define IN_KEK			(1u << 6)	/* create, rotate, describe, restore */
 #define IN_STATUS		(1u << 7)
 #define IN_ANSWER		(1u << 8)
 #define IN_SETTINGS		(1u << 9)
 #define IN_READY		(1u << 10)
 #define IN_LOG			(1u << 11)
+#define IN_DESTROY		(1u << 12)
 
 typedef struct FieldRule
 {
@@ -60,7 +61,7 @@ static const FieldRule field_rules[] = {
 	[PGE_TAG_DEK] = {PGE_DEK_LEN, PGE_DEK_LEN, FIELD_BYTES, IN_ANSWER},
 	[PGE_TAG_DETAIL] = {1, PGE_FRAME_DETAIL_MAX, FIELD_LINE, IN_ANSWER | IN_LOG},
 	[PGE_TAG_URI] = {1, PGE_KEK_URI_MAX, FIELD_LINE,
-	IN_UNWRAP | IN_WRAP_NEW | IN_REWRAP | IN_KEK | IN_ANSWER},
+	IN_UNWRAP | IN_WRAP_NEW | IN_REWRAP | IN_KEK | IN_DESTROY | IN_ANSWER},
 	[PGE_TAG_WRAPPED] = {1, PGE_WRAPPED_MAX, FIELD_BYTES,
 	IN_UNWRAP | IN_REWRAP | IN_ANSWER},
 	[PGE_TAG_KEK_VERSION] = {0, PGE_KEK_VERSION_MAX, FIELD_LINE, IN_ANSWER},
@@ -68,10 +69,11 @@ static const FieldRule field_rules[] = {
 	[PGE_TAG_VALUE] = {0, PGE_FRAME_VALUE_MAX, FIELD_LINES,
 	IN_ANSWER | IN_SETTINGS | IN_READY | IN_LOG},
 	[PGE_TAG_DATABASE] = {1, PGE_DATABASE_MAX, FIELD_BYTES,
-	IN_UNWRAP | IN_WRAP_NEW | IN_REWRAP | IN_KEK},
+	IN_UNWRAP | IN_WRAP_NEW | IN_REWRAP | IN_KEK | IN_DESTROY},
+	[PGE_TAG_IMMEDIATE] = {1, 1, FIELD_BYTES, IN_DESTROY},
 };
 
-#define TAG_LAST	PGE_TAG_DATABASE
+#define TAG_LAST	PGE_TAG_IMMEDIATE
 
 /* Writes fields; with data NULL it only counts. */
 typedef struct FieldWriter
@@ -232,7 +234,10 @@ type_set_of(uint8_t type)
 		case PGE_FRAME_CREATE_KEK:
 		case PGE_FRAME_ROTATE_KEK:
 		case PGE_FRAME_DESCRIBE_KEK:
+		case PGE_FRAME_RESTORE_KEK:
 			return IN_KEK;
+		case PGE_FRAME_DESTROY_KEK:
+			return IN_DESTROY;
 		case PGE_FRAME_STATUS:
 			return IN_STATUS;
 		case PGE_FRAME_ANSWER:
@@ -358,6 +363,9 @@ store_field(PgeFrame *frame, unsigned tag, PgeBytes field, unsigned *seen)
 		case PGE_TAG_DATABASE:
 			single = &frame->database;
 			break;
+		case PGE_TAG_IMMEDIATE:
+			single = &frame->immediate;
+			break;
 		case PGE_TAG_DEK:
 			single = &frame->dek;
 			break;
@@ -406,6 +414,7 @@ write_body(const PgeFrame *frame, FieldWriter *writer)
 	write_single(writer, PGE_TAG_BINDING, frame->binding);
 	write_single(writer, PGE_TAG_CHECK_VALUE, frame->check_value);
 	write_single(writer, PGE_TAG_DATABASE, frame->database);
+	write_single(writer, PGE_TAG_IMMEDIATE, frame->immediate);
 	write_single(writer, PGE_TAG_DEK, frame->dek);
 	write_single(writer, PGE_TAG_DETAIL, frame->detail);
 	write_array(writer, PGE_TAG_URI, frame->uri, frame->nuris);

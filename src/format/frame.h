@@ -41,12 +41,12 @@
  *				(the agent draws the DEK, wraps it under each URI, unwraps again, compares)
  *	REWRAP		uri[0] old, uri[1] new, binding, check_value, wrapped[0], database
  *															-> wrapped[0], kek_version[0]
- *				(the agent unwraps under old, verifies the check value, wraps
- *				under new, unwraps again and compares)
- *	CREATE_KEK	uri[0], or no uri: a new KEK in the local keyring; database
- *															-> uri[0], kek_version[0], detail (what an administrator must know)
+ *				(the agent unwraps under old, verifies the check value, wraps under new, unwraps again and compares)
+ *	CREATE_KEK	uri[0], or no uri: a new KEK in the local keyring; database -> uri[0], kek_version[0], detail (what an administrator must know)
  *	ROTATE_KEK	uri[0], database							-> kek_version[0]
  *	DESCRIBE_KEK uri[0], database							-> uri[0] (canonical), kek_version[0] (current), detail
+ *	DESTROY_KEK	uri[0], immediate (only if there need be no way back), database -> detail (until when there is one)
+ *	RESTORE_KEK	uri[0], database							-> kek_version[0] (current), detail
  *	STATUS		-											-> name[n], value[n]
  *
  * database is the name of the client's; without it only what is for any is allowed.
@@ -91,6 +91,8 @@ typedef enum PgeFrameType
 	PGE_FRAME_ROTATE_KEK = 20,
 	PGE_FRAME_DESCRIBE_KEK = 21,
 	PGE_FRAME_STATUS = 22,
+	PGE_FRAME_DESTROY_KEK = 23,
+	PGE_FRAME_RESTORE_KEK = 24,
 
 	PGE_FRAME_ANSWER = 32,		/* to any request of 16 .. 31 */
 
@@ -114,7 +116,8 @@ typedef enum PgeFrameTag
 	PGE_TAG_KEK_VERSION = 10,
 	PGE_TAG_NAME = 11,
 	PGE_TAG_VALUE = 12,
-	PGE_TAG_DATABASE = 13
+	PGE_TAG_DATABASE = 13,
+	PGE_TAG_IMMEDIATE = 14
 } PgeFrameTag;
 
 typedef struct PgeFrame
@@ -132,6 +135,7 @@ typedef struct PgeFrame
 	PgeBytes	binding;
 	PgeBytes	check_value;
 	PgeBytes	database;		/* its name, in no encoding that we know */
+	PgeBytes	immediate;		/* one byte, 1; not given: no */
 	PgeBytes	dek;			/* key bytes: wipe what this points into */
 	PgeBytes	detail;			/* UTF-8, no control characters */
 	int			nuris;

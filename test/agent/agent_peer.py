@@ -22,12 +22,12 @@ import tempfile
 import time
 
 HELLO, CHALLENGE, PROOF = 1, 2, 3
-UNWRAP, WRAP_NEW, REWRAP, CREATE_KEK, ROTATE_KEK, DESCRIBE_KEK, STATUS = range(16, 23)
+UNWRAP, WRAP_NEW, REWRAP, CREATE_KEK, ROTATE_KEK, DESCRIBE_KEK, STATUS, DESTROY_KEK, RESTORE_KEK = range(16, 25)
 ANSWER = 32
 SETTINGS, READY, LOG = 48, 49, 50
 
 TAGS = {"nonce": 1, "proof": 2, "secret": 3, "binding": 4, "check_value": 5, "dek": 6,
-        "detail": 7, "uri": 8, "wrapped": 9, "kek_version": 10, "name": 11, "value": 12, "database": 13}
+        "detail": 7, "uri": 8, "wrapped": 9, "kek_version": 10, "name": 11, "value": 12, "database": 13, "immediate": 14}
 NAMES = {number: name for name, number in TAGS.items()}
 
 OK, MALFORMED, UNREACHABLE, UNAVAILABLE, THROTTLED, KEK_NOT_FOUND, DAMAGED, DENIED, INVALID = 0, 2, 20, 21, 22, 25, 26, 27, 40

@@ -28,6 +28,8 @@ SEEDS = {
     "database-twice": frame(UNWRAP, ROW + 2 * DATABASE, 1, 2),
     "create-kek": frame(CREATE_KEK, ticket=1),
     "rotate-kek": frame(ROTATE_KEK, [("uri", b"local:1")], 1),
+    "destroy-kek": frame(DESTROY_KEK, [("uri", b"local:1"), ("immediate", b"\1")] + DATABASE, 1),
+    "restore-kek": frame(RESTORE_KEK, [("uri", b"local:1")] + DATABASE, 1),
     "status": frame(STATUS, ticket=2**64 - 1),
     "answer-key": frame(ANSWER, [("dek", NONCE)], 1),
     "answer-wrap": frame(ANSWER, [("check_value", NONCE), ("wrapped", b"w"), ("kek_version", b""), ("wrapped", b"x"), ("kek_version", b"2")], 1),
@@ -41,7 +43,7 @@ SEEDS = {
     "other-version": frame(STATUS, version=2),
 }
 
-REQUESTS = ["unwrap", "wrap-new", "rewrap", "create-kek", "rotate-kek", "status",
+REQUESTS = ["unwrap", "wrap-new", "rewrap", "create-kek", "rotate-kek", "status", "destroy-kek", "restore-kek",
             "unwrap-of-database", "wrap-new-of-database", "rewrap-of-database"]
 
 

@@ -158,7 +158,7 @@ check_header(void)
 	check_status(pge_frame_length(raw, &total), PGE_MALFORMED, "and so is the greatest number");
 	for (int type = 0; type < 256; type++)
 	{
-		bool		known = (type >= 1 && type <= 3) || (type >= 16 && type <= 22) ||
+		bool		known = (type >= 1 && type <= 3) || (type >= 16 && type <= 24) ||
 		type == 32 || (type >= 48 && type <= 50);
 
 		start_raw((uint8_t) type);
@@ -200,6 +200,10 @@ static const TagCase tag_cases[] = {
 	{PGE_TAG_KEK_VERSION, PGE_FRAME_ANSWER, PGE_FRAME_ROTATE_KEK, 0, PGE_KEK_VERSION_MAX, true, true},
 	{PGE_TAG_VALUE, PGE_FRAME_READY, PGE_FRAME_STATUS, 0, PGE_FRAME_VALUE_MAX, true, true},
 	{PGE_TAG_DATABASE, PGE_FRAME_CREATE_KEK, PGE_FRAME_STATUS, 1, PGE_DATABASE_MAX, false, false},
+	{PGE_TAG_IMMEDIATE, PGE_FRAME_DESTROY_KEK, PGE_FRAME_RESTORE_KEK, 1, 1, false, false},
+	{PGE_TAG_URI, PGE_FRAME_DESTROY_KEK, PGE_FRAME_STATUS, 1, PGE_KEK_URI_MAX, true, true},
+	{PGE_TAG_URI, PGE_FRAME_RESTORE_KEK, PGE_FRAME_STATUS, 1, PGE_KEK_URI_MAX, true, true},
+	{PGE_TAG_DATABASE, PGE_FRAME_DESTROY_KEK, PGE_FRAME_STATUS, 1, PGE_DATABASE_MAX, false, false},
 };
 
 static PgeStatus
@@ -236,7 +240,7 @@ check_field_rules(void)
 		check((decode_raw() == PGE_OK) == !c->text, "tag %u: %s", c->tag, c->text ? "no control characters" : "any bytes");
 	}
 	check_status(decode_one(PGE_FRAME_ANSWER, 0, 1), PGE_MALFORMED, "tag 0 is unknown");
-	check_status(decode_one(PGE_FRAME_ANSWER, PGE_TAG_DATABASE + 1, 1), PGE_MALFORMED, "so is the one after the last");
+	check_status(decode_one(PGE_FRAME_ANSWER, PGE_TAG_IMMEDIATE + 1, 1), PGE_MALFORMED, "so is the one after the last");
 	check_status(decode_one(PGE_FRAME_ANSWER, 0xffff, 1), PGE_MALFORMED, "and the greatest");
 }
 

@@ -32,9 +32,21 @@ typedef enum KmsOperation
 								 * name for ever */
 	KMS_CREATE,					/* key or none -> uri, kek_version, detail */
 	KMS_ROTATE,					/* key -> kek_version (new) */
-	KMS_REWRAP					/* key, from, binding, wrapped -> wrapped,
+	KMS_REWRAP,					/* key, from, binding, wrapped -> wrapped,
 								 * kek_version; in the service, which does not
 								 * give the DEK out */
+	KMS_DESTROY,				/* key, immediate -> detail: until when it can
+								 * be called off, or that it is final, for
+								 * people.  On its way already: PGE_OK, and
+								 * says so.  PGE_KEK_NOT_FOUND: no such key
+								 * any more.  PGE_INVALID and the sentence: a
+								 * service that does it at once only, without
+								 * "immediate".  What came of a lost answer is
+								 * asked, and not tried again */
+	KMS_RESTORE					/* key -> kek_version (current), detail; calls
+								 * off a destruction that is scheduled, so
+								 * that the key works again.
+								 * PGE_KEK_NOT_FOUND: gone for good */
 } KmsOperation;
 
 /* Calls of a group at most. */
@@ -51,6 +63,7 @@ typedef struct KmsCall
 	PgeBytes	binding;		/* format/binding.h */
 	PgeBytes	wrapped;		/* format/wrapped_key.h */
 	const PgeSecret *dek;
+	bool		immediate;		/* KMS_DESTROY: there need be no way back */
 	uint64_t	deadline_ms;	/* monotonic; 0: not known */
 	const atomic_bool *cancelled;	/* nobody waits any more */
 } KmsCall;

@@ -210,6 +210,8 @@ dispatch(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result)
 		case KMS_ROTATE:
 			return rotate(keyring, call, result);
 		case KMS_REWRAP:
+		case KMS_DESTROY:
+		case KMS_RESTORE:
 			break;
 	}
 	return PGE_INVALID;

@@ -177,6 +177,9 @@ dispatch(VaultSession *vault, const KmsCall *call, KmsResult *result)
 		case KMS_REWRAP:
 			pge_vault_perform_batch(vault, call, result, 1);
 			return result->status;
+		case KMS_DESTROY:
+		case KMS_RESTORE:
+			break;
 	}
 	return PGE_INVALID;
 }
