@@ -76,6 +76,7 @@ print_instance(const KmsInstance *instance)
 	}
 	print_texts("allow_databases", instance->databases, instance->ndatabases, "any");
 	print_keyrings(instance);
+	printf("  allow_destroy = %s\n", instance->destroy ? "on" : "off");
 }
 
 static void

@@ -94,7 +94,12 @@ pge_request_check(const PgeFrame *request, const char **what)
 			break;
 		case PGE_FRAME_ROTATE_KEK:
 		case PGE_FRAME_DESCRIBE_KEK:
+		case PGE_FRAME_RESTORE_KEK:
 			complete = request->nuris == 1;
+			break;
+		case PGE_FRAME_DESTROY_KEK:
+			complete = request->nuris == 1 &&
+				(request->immediate.len == 0 || request->immediate.data[0] == 1);
 			break;
 		default:
 			*what = "This is no request.";
@@ -148,6 +153,12 @@ pge_requests_perform(const KmsSessions *sessions, const AgentRequest *requests, 
 				break;
 			case PGE_FRAME_DESCRIBE_KEK:
 				perform_on_kek(&group, KMS_DESCRIBE);
+				break;
+			case PGE_FRAME_DESTROY_KEK:
+				perform_on_kek(&group, KMS_DESTROY);
+				break;
+			case PGE_FRAME_RESTORE_KEK:
+				perform_on_kek(&group, KMS_RESTORE);
 				break;
 			default:
 				fail(&group.members[0], PGE_MALFORMED, "This is no request.");
@@ -317,8 +328,9 @@ perform_on_kek(RequestGroup *group, KmsOperation operation)
 															 * none */
 	if (member->failed)
 		return;
-	add_kek_version(member, &group->results[0]);
-	if (operation != KMS_ROTATE)
+	if (operation != KMS_DESTROY)
+		add_kek_version(member, &group->results[0]);
+	if (operation == KMS_CREATE || operation == KMS_DESCRIBE)
 		snprintf(answer->uri, sizeof(answer->uri), "%s", group->results[0].uri);
 }
 
@@ -439,7 +451,11 @@ call_service(RequestGroup *group, KmsOperation operation, PgeBytes uri)
 	char		detail[KMS_DETAIL_LEN] = "";
 	KmsTarget	target;
 	KmsTarget	from;
-	KmsCall		call = {.operation = operation, .cancelled = group->cancelled};
+	KmsCall		call = {
+		.operation = operation,
+		.immediate = group->frame->immediate.len > 0,
+		.cancelled = group->cancelled
+	};
 	PgeStatus	status = pge_kms_sessions_find(group->sessions, uri, &target, detail);
 
 	if (status == PGE_OK && operation == KMS_REWRAP)
@@ -573,6 +589,7 @@ check_admission(Member *member, KmsOperation operation, const KmsInstance *insta
 			break;
 		case KMS_DESTROY:
 		case KMS_RESTORE:
+			status = pge_kms_instance_admits_destruction(instance, frame->database, detail);
 			break;
 	}
 	return status == PGE_OK ? PGE_OK : fail(member, status, detail);

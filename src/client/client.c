@@ -149,7 +149,8 @@ pge_client_pipe_submit(PgeClientPipe *pipe, PgeFrame *request)
 	encode_request(pipe, request, pending);
 	pending->deadline_ms = pge_now_ms() + pipe->timeout_ms;
 	pending->repeatable = request->type != PGE_FRAME_CREATE_KEK &&
-		request->type != PGE_FRAME_ROTATE_KEK;
+		request->type != PGE_FRAME_ROTATE_KEK &&
+		request->type != PGE_FRAME_DESTROY_KEK && request->type != PGE_FRAME_RESTORE_KEK;
 
 	/* an agent that went away while we were idle is no loss of a request */
 	if (pipe->pending == 0 && pge_link_is_open(&pipe->link) &&

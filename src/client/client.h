@@ -7,7 +7,7 @@
  * wait is interruptible and ends at pg_envelope.kms_timeout; closing the socket
  * is the cancel.  Lost connections are made again and idempotent requests sent
  * again until the deadline: an agent that restarts is a state to wait through.
- * CREATE_KEK and ROTATE_KEK are never sent twice.
+ * What changes a KEK (create, rotate, destroy, restore) is never sent twice.
  *
  * Never call it with an LWLock or spinlock held, in a critical section, or in a
  * commit, abort or exit callback: asserted.

@@ -75,6 +75,8 @@ write_instance(const KmsInstance *instance)
 	write_list("allow_keys", instance->keys, instance->nkeys);
 	write_list("allow_databases", instance->databases, instance->ndatabases);
 	write_keyrings(instance);
+	if (instance->destroy_line > 0)
+		write_text(instance->destroy ? "allow_destroy = on\n" : "allow_destroy = off\n");
 }
 
 static void
@@ -107,6 +109,7 @@ require_same_again(const KmsConfig *config)
 		require(pge_kms_instance_same_service(one, other));
 		require_same_texts(one->keys, one->nkeys, other->keys, other->nkeys);
 		require_same_texts(one->databases, one->ndatabases, other->databases, other->ndatabases);
+		require(one->destroy == other->destroy && (one->destroy_line > 0) == (other->destroy_line > 0));
 		require(one->nkeyrings == other->nkeyrings &&
 				(one->nkeyrings == 0 || memcmp(one->keyrings, other->keyrings, sizeof(*one->keyrings) * (size_t) one->nkeyrings) == 0));
 	}
@@ -126,6 +129,7 @@ require_promises(const KmsConfig *config)
 		require((instance->provider == &fake_local) == (i == 0) && (instance->name[0] == '\0') == (i == 0));
 		require(instance->provider != &fake_local || (instance->nsettings == 0 && instance->nkeys == 0));
 		require(instance->provider != &fake_vault || instance->server[0] != '\0');
+		require(!instance->destroy || instance->destroy_line > 0);
 		require((instance->nkeys > 0) == (instance->keys_line > 0));
 		for (int k = 0; k < instance->nkeys; k++)
 			require(pge_key_pattern_check(instance->keys[k], detail) == PGE_OK);

@@ -104,6 +104,7 @@ test_prints(void)
 	"allow_keys = transit/keys/tenant-*,transit/keys/shared\n"
 	"allow_databases = app,db\n"
 	"allow_keyrings = 00112233-4455-6677-8899-AABBCCDDEEFF, ffffffff-ffff-ffff-ffff-ffffffffffff\n"
+	"allow_destroy=on\n"
 	"[vault none]\n"
 	"address = https://b:1\n";
 
@@ -113,6 +114,7 @@ test_prints(void)
 				 "[local], not in the file\n"
 				 "  allow_databases: any\n"
 				 "  allow_keyrings: any\n"
+				 "  allow_destroy = off\n"
 				 "[vault corp], line 1\n"
 				 "  address = https://Vault.internal:8200\n"
 				 "  ca_file = /etc/ca.pem\n"
@@ -120,12 +122,14 @@ test_prints(void)
 				 "  allow_keys = transit/keys/tenant-*, transit/keys/shared\n"
 				 "  allow_databases = app, db\n"
 				 "  allow_keyrings = 00112233-4455-6677-8899-aabbccddeeff, ffffffff-ffff-ffff-ffff-ffffffffffff\n"
-				 "[vault none], line 7\n"
+				 "  allow_destroy = on\n"
+				 "[vault none], line 8\n"
 				 "  address = https://b:1\n"
 				 "  server of its keys' URIs: b:1\n"
 				 "  allow_keys: none: SQL can name no key of it\n"
 				 "  allow_databases: any\n"
-				 "  allow_keyrings: any\n") == 0, "is printed as it was understood");
+				 "  allow_keyrings: any\n"
+				 "  allow_destroy = off\n") == 0, "is printed as it was understood");
 }
 
 static void

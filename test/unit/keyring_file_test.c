@@ -319,6 +319,37 @@ check_entries(void)
 	free_file(&file);
 }
 
+/* All versions of one KEK go, the others stay in their order, and no key is left behind them. */
+static void
+check_removal(void)
+{
+	Keyring		keyring;
+	KeyringEntry entry = entry_of(1, 3);
+	KeyringEntry other = entry_of(3, 1);
+	KeyringEntry stranger = entry_of(4, 1);
+	const PgeSecret none = {{0}};
+	PgeBuffer	file;
+
+	fill(&keyring, KEYRING_PLAIN);
+	check_status(pge_keyring_add(&keyring, &entry), PGE_OK, "a third version");
+	check_status(pge_keyring_add(&keyring, &other), PGE_OK, "and another KEK behind the second");
+	check(pge_keyring_remove(&keyring, stranger.uuid) == 0 && keyring.header.count == 5, "a KEK that is not there is not removed");
+	stranger.uuid[0] = 0;
+	check(pge_keyring_remove(&keyring, stranger.uuid) == 0 && keyring.header.count == 5, "nor one before the first");
+	check(pge_keyring_remove(&keyring, entry.uuid) == 3 && keyring.header.count == 2, "a KEK is removed with all its versions");
+	check(pge_keyring_newest(&keyring, entry.uuid) == NULL, "and is not found");
+	check(keyring.entries[0].uuid[0] == 2 && keyring.entries[1].uuid[0] == 3, "the others are what they were");
+	for (int i = 2; i < 5; i++)
+		check(memcmp(keyring.entries[i].key.bytes, none.bytes, PGE_DEK_LEN) == 0, "place %d is wiped", i);
+	file = new_buffer(pge_keyring_encoded_len(&keyring));
+	check_status(pge_keyring_encode(&keyring, &file), PGE_OK, "the rest is written");
+	check_status(decode(pge_buffer_bytes(&file), NULL), PGE_OK, "and read");
+	free_file(&file);
+	check(pge_keyring_remove(&keyring, other.uuid) == 1 && keyring.header.count == 1, "the last KEK of all is removed");
+	check_status(pge_keyring_add(&keyring, &other), PGE_OK, "and there is room again");
+	pge_keyring_wipe(&keyring);
+}
+
 static void
 check_uris(void)
 {
@@ -353,6 +384,7 @@ main(void)
 	check_count_limit();
 	check_keys();
 	check_entries();
+	check_removal();
 	check_uris();
 	check(freed_keys == 0, "no key was freed unwiped: %d", freed_keys);
 	return check_done();

@@ -122,6 +122,10 @@ static const struct
 	{CORP "allow_keys = a\nallow_keys = b", 4, "\"allow_keys\" of [vault corp] is given twice"},
 	{CORP "allow_databases = a\nallow_databases = a", 4, "\"allow_databases\" of [vault corp] is given twice"},
 	{CORP "allow_keyrings = 00112233-4455-6677-8899-aabbccddeeff\nallow_keyrings = x", 4, "\"allow_keyrings\" of [vault corp] is given twice"},
+	{CORP "allow_destroy = yes", 3, "\"on\" or \"off\""},
+	{CORP "allow_destroy = On", 3, "\"on\" or \"off\""},
+	{CORP "allow_destroy =", 3, "\"on\" or \"off\""},
+	{CORP "allow_destroy = off\nallow_destroy = on", 4, "\"allow_destroy\" of [vault corp] is given twice"},
 	{CORP "allow_keys =", 3, "allow_keys is empty"},
 	{CORP "allow_keys = ,a", 3, "allow_keys is empty, or has nothing before or behind a comma"},
 	{CORP "allow_keys = a,", 3, "allow_keys is empty, or has nothing before or behind a comma"},
@@ -290,7 +294,7 @@ test_equal(void)
 	};
 	static const char *const same[] = {
 		CORP, CORP "allow_keys = a", CORP "allow_keys = a, c\nallow_databases = a", CORP "allow_databases = b",
-		CORP "allow_keyrings = 00112233-4455-6677-8899-aabbccddeeff"
+		CORP "allow_keyrings = 00112233-4455-6677-8899-aabbccddeeff", CORP "allow_destroy = on"
 	};
 
 	check(equal(CORP "ca_file = a\ntoken_file = b", "\n\n[vault corp]\ntoken_file = b\nca_file = a\n"
@@ -398,6 +402,28 @@ test_admits(void)
 	pge_kms_config_free(config);
 }
 
+static void
+test_admits_destruction(void)
+{
+	KmsConfig  *config = parse("[other any]\nallow_destroy = on\n[other off]\nallow_destroy = off\n[other none]\n"
+							   "[other strict]\nallow_databases = app\nallow_destroy = on\n");
+	PgeBytes	app = text_bytes("app");
+
+	check_status(pge_kms_instance_admits_destruction(&config->instances[1], app, detail), PGE_OK, "allow_destroy = on");
+	check_status(pge_kms_instance_admits_destruction(&config->instances[2], app, detail), PGE_DENIED, "off");
+	check_status(pge_kms_instance_admits_destruction(&config->instances[3], app, detail), PGE_DENIED, "not given");
+	check(strstr(detail, "Section [other none]") != NULL && strstr(detail, "allow_destroy = on") != NULL, "the line to add is told");
+	check_status(pge_kms_instance_admits_destruction(&config->instances[4], app, detail), PGE_OK, "for a database that is listed");
+	check_status(pge_kms_instance_admits_destruction(&config->instances[4], text_bytes("db"), detail), PGE_DENIED, "for no other");
+	check(strstr(detail, "allow_databases") != NULL, "as is said");
+	check_status(pge_kms_instance_admits_destruction(&config->instances[0], app, detail), PGE_DENIED, "the local keyring, without a section");
+	check(strstr(detail, "needs a section [local] with the line allow_destroy = on") != NULL, "which is told, too");
+	pge_kms_config_free(config);
+	config = parse("[local]\nallow_destroy = on\n");
+	check_status(pge_kms_instance_admits_destruction(&config->instances[0], app, detail), PGE_OK, "the local keyring, with it");
+	pge_kms_config_free(config);
+}
+
 int
 main(void)
 {
@@ -413,5 +439,6 @@ main(void)
 	test_find();
 	test_find_without();
 	test_admits();
+	test_admits_destruction();
 	return check_done();
 }

@@ -111,6 +111,22 @@ describe(const char *uri, KmsResult *result)
 	return perform(&call, result);
 }
 
+static PgeStatus
+destroy(const char *uri, bool immediate, KmsResult *result)
+{
+	KmsCall		call = {.operation = KMS_DESTROY, .uri = text_bytes(uri), .immediate = immediate};
+
+	return perform(&call, result);
+}
+
+static PgeStatus
+restore(const char *uri, KmsResult *result)
+{
+	KmsCall		call = {.operation = KMS_RESTORE, .uri = text_bytes(uri)};
+
+	return perform(&call, result);
+}
+
 static bool
 is_dek(const KmsResult *result)
 {
@@ -731,6 +747,46 @@ check_keks_come_while_one_waits(void)
 	pge_secret_wipe(&of_thread, sizeof(of_thread));
 }
 
+/* Out of file and memory with all its versions; a copy of the file still has it. */
+static void
+check_destroy(const char *command)
+{
+	KmsResult	doomed;
+	KmsResult	kept;
+	KmsResult	wrapped;
+	KmsResult	result;
+
+	snprintf(file, sizeof(file), "%s/destroyed%d/keyring", top, command != NULL);
+	open_session(command);
+	check_status(create(&doomed), PGE_OK, "(a KEK)");
+	check_status(create(&kept), PGE_OK, "(another)");
+	check_status(rotate(doomed.uri, &result), PGE_OK, "(its second version)");
+	check_status(wrap(doomed.uri, "row", &wrapped), PGE_OK, "(what it wraps)");
+	run_shell("cp -p %s %s.copy", file, file);
+	check_status(destroy(doomed.uri, false, &result), PGE_INVALID, "the local keyring destroys at once, or not at all");
+	check(strstr(result.detail, "immediate => true") != NULL, "as it says");
+	check_status(unwrap(doomed.uri, "row", wrapped_of(&wrapped), &result), PGE_OK, "nothing has happened");
+	run_shell("mv %s %s.away", file, file);
+	check_status(destroy(doomed.uri, true, &result), PGE_UNAVAILABLE, "without its file a KEK is not destroyed");
+	run_shell("mv %s.away %s", file, file);
+	check_status(unwrap(doomed.uri, "row", wrapped_of(&wrapped), &result), PGE_OK, "and stays in memory");
+	check_status(destroy(doomed.uri, true, &result), PGE_OK, "a KEK is destroyed");
+	check(strstr(result.detail, file) != NULL && strstr(result.detail, "copies") != NULL, "with what that does not reach: %s", result.detail);
+	check(strstr(result.detail, "Missing") == NULL && !result.alarm, "and no alarm, since nobody misses it");
+	check_status(unwrap(doomed.uri, "row", wrapped_of(&wrapped), &result), PGE_KEK_NOT_FOUND, "it does not unwrap from memory");
+	check_status(destroy(doomed.uri, true, &result), PGE_KEK_NOT_FOUND, "a second time there is none");
+	check_status(restore(doomed.uri, &result), PGE_KEK_NOT_FOUND, "no way back");
+	check(strstr(result.detail, "keyring restore") != NULL, "but by a copy");
+	open_session(command);
+	check_status(describe(doomed.uri, &result), PGE_KEK_NOT_FOUND, "nor is it in the file");
+	check_status(wrap(kept.uri, "row", &result), PGE_OK, "the other KEK is there");
+	run_shell("cp -p %s.copy %s", file, file);
+	check_status(restore(doomed.uri, &result), PGE_OK, "with the copy of the file it is back");
+	check(strcmp(result.kek_version, "2") == 0, "in its newest version");
+	check_status(unwrap(doomed.uri, "row", wrapped_of(&wrapped), &result), PGE_OK, "and unwraps");
+	check(is_dek(&result), "what it wrapped");
+}
+
 static void
 check_no_file(void)
 {
@@ -767,6 +823,8 @@ main(void)
 	check_version_is_given_once();
 	check_another_key_of_a_version();
 	check_keks_come_while_one_waits();
+	check_destroy(NULL);
+	check_destroy("echo open sesame");
 	check_every_byte(NULL, PGE_UNAVAILABLE);
 	check_every_byte("echo open sesame", PGE_UNAUTHENTICATED);
 	check_no_file();

@@ -39,6 +39,7 @@ static int	calls;
 static char said[64];			/* by whom, and what: "fU rW" */
 static uint64_t deadline_ms;
 static uint64_t heard_deadline_ms;
+static bool heard_immediate;
 static atomic_bool cancelled;
 static atomic_bool group_cancelled;
 static KmsSessions *sessions;
@@ -82,7 +83,8 @@ fake_perform(KmsSession *session, const KmsCall *call, KmsResult *result)
 
 	calls++;
 	heard_deadline_ms = call->deadline_ms;
-	snprintf(said + len, sizeof(said) - len, "%s%c%c", len > 0 ? " " : "", instance->provider->name[0], "WUDCRX"[call->operation]);
+	snprintf(said + len, sizeof(said) - len, "%s%c%c", len > 0 ? " " : "", instance->provider->name[0], "WUDCRXYB"[call->operation]);
+	heard_immediate = call->immediate;
 	memset(result, 0, sizeof(*result));
 	snprintf(result->kek_version, sizeof(result->kek_version), "1");
 	if (call->operation == KMS_WRAP)
@@ -452,6 +454,42 @@ check_admission(void)
 	check(answer.status == PGE_OK && calls == 1, "who is makes one");
 }
 
+/* By name: nobody destroys by a section that does not say so. */
+static void
+check_destruction(void)
+{
+	static const uint8_t one = 1;
+	PgeFrame	request = {.type = PGE_FRAME_DESTROY_KEK, .nuris = 1, .uri = {text_bytes("fake:1")}, .database = text_bytes("app")};
+	const char *what;
+
+	configure("[fake]\nallow_databases = app\n");
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && calls == 0 && strstr(answer.detail, "allow_destroy = on") != NULL, "no KEK is destroyed unless its section says so");
+	request.type = PGE_FRAME_RESTORE_KEK;
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && calls == 0, "nor is that called off");
+	configure("[fake]\nallow_databases = app\nallow_destroy = on\n");
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && strcmp(said, "fB") == 0 && answer.nkek_versions == 1 && answer.uri[0] == '\0', "RESTORE_KEK: %s", said);
+	request.type = PGE_FRAME_DESTROY_KEK;
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && strcmp(said, "fY") == 0 && !heard_immediate && answer.nkek_versions == 0, "DESTROY_KEK: %s", said);
+	request.immediate = pge_bytes(&one, 1);
+	check_status(pge_request_check(&request, &what), PGE_OK, "(immediate is 1)");
+	perform(HONEST, &request);
+	check(answer.status == PGE_OK && calls == 1 && heard_immediate, "at once");
+	request.immediate = text_bytes("0");
+	check_status(pge_request_check(&request, &what), PGE_MALFORMED, "or another byte, which is none");
+	request.database = text_bytes("other");
+	request.immediate = pge_bytes(NULL, 0);
+	perform(HONEST, &request);
+	check(is_bare_failure(PGE_DENIED) && calls == 0, "not for a database that is not listed");
+	request.nuris = 2;
+	check_status(pge_request_check(&request, &what), PGE_MALFORMED, "one at a time");
+	request.nuris = 0;
+	check_status(pge_request_check(&request, &what), PGE_MALFORMED, "and one that is named");
+}
+
 static void
 check_deadline(void)
 {
@@ -739,6 +777,7 @@ main(void)
 	check_texts();
 	check_two_services();
 	check_admission();
+	check_destruction();
 	check_deadline();
 	check_groups();
 	check_rewraps_of_service();

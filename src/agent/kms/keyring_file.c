@@ -346,6 +346,23 @@ pge_keyring_add(Keyring *keyring, const KeyringEntry *entry)
 	return PGE_OK;
 }
 
+uint32_t
+pge_keyring_remove(Keyring *keyring, const uint8_t uuid[PGE_UUID_LEN])
+{
+	uint32_t	count = keyring->header.count;
+	uint32_t	from = lower_bound(keyring, uuid, 0);
+	uint32_t	to = from;
+
+	while (to < count && memcmp(keyring->entries[to].uuid, uuid, PGE_UUID_LEN) == 0)
+		to++;
+	if (to == from)
+		return 0;
+	memmove(keyring->entries + from, keyring->entries + to, (count - to) * sizeof(KeyringEntry));
+	keyring->header.count = count - (to - from);
+	pge_secret_wipe(keyring->entries + keyring->header.count, (to - from) * sizeof(KeyringEntry));
+	return to - from;
+}
+
 const KeyringEntry *
 pge_keyring_find(const Keyring *keyring, const uint8_t uuid[PGE_UUID_LEN], uint32_t version)
 {

@@ -92,6 +92,9 @@ extern PgeStatus pge_keyring_encode(const Keyring *keyring, PgeBuffer *out);
 /* PGE_INVALID: that version is there already, or no such entry can be written. */
 extern PgeStatus pge_keyring_add(Keyring *keyring, const KeyringEntry *entry);
 
+/* All versions of a KEK, wiped; returns how many there were. */
+extern uint32_t pge_keyring_remove(Keyring *keyring, const uint8_t uuid[PGE_UUID_LEN]);
+
 /* NULL: there is none.  Valid until the next change. */
 extern const KeyringEntry *pge_keyring_find(const Keyring *keyring,
 											const uint8_t uuid[PGE_UUID_LEN], uint32_t version);

@@ -40,6 +40,7 @@ static PgeStatus take_list(Parser * parser, const char *name, char *value, bool 
 static PgeStatus take_key(Parser * parser, const char *element);
 static PgeStatus take_database(Parser * parser, const char *element);
 static PgeStatus take_keyring(Parser * parser, const char *element);
+static PgeStatus take_destroy(Parser * parser, const char *name, const char *value);
 static PgeStatus take_own(Parser * parser, const char *name, const char *value);
 static PgeStatus unknown_setting(Parser * parser, const char *name);
 static PgeStatus given_twice(Parser * parser, const char *name);
@@ -356,6 +357,8 @@ take_setting(Parser * parser, const char *name, char *value)
 		return take_list(parser, name, value, instance->ndatabases > 0, take_database);
 	if (strcmp(name, "allow_keyrings") == 0)
 		return take_list(parser, name, value, instance->nkeyrings > 0, take_keyring);
+	if (strcmp(name, "allow_destroy") == 0)
+		return take_destroy(parser, name, value);
 	return take_own(parser, name, value);
 }
 
@@ -457,6 +460,21 @@ hex_digit(char c)
 	const char *found = c == '\0' ? NULL : strchr(digits, c);
 
 	return found == NULL ? -1 : (int) ((found - digits) % 16);
+}
+
+static PgeStatus
+take_destroy(Parser * parser, const char *name, const char *value)
+{
+	KmsInstance *instance = parser->instance;
+
+	if (instance->destroy_line > 0)
+		return given_twice(parser, name);
+	instance->destroy_line = parser->line;
+	instance->destroy = strcmp(value, "on") == 0;
+	if (instance->destroy || strcmp(value, "off") == 0)
+		return PGE_OK;
+	pge_kms_detail(parser->detail, "%s is \"on\" or \"off\".", name);
+	return PGE_INVALID;
 }
 
 /* A setting that the provider lists. */

@@ -14,8 +14,10 @@
  *	allow_databases = name, ...		whose sessions wrap, unwrap, make and rotate; default any;
  *									a fence against mistakes, no wall
  *	allow_keyrings = uuid, ...		whose DEKs it wraps and unwraps; default any
+ *	allow_destroy = on | off		whether SQL may destroy its KEKs, and call that off; default off:
+ *									who has taken a backend over must not get at that
  * and those that its provider lists (kms.h).  "[local]" has no name and takes
- * allow_databases and allow_keyrings only.
+ * those but allow_keys only.
  *
  * The file: a regular one, owned by root or by who runs this, not writable by
  * group or others; symbolic links are followed.
@@ -65,6 +67,8 @@ typedef struct KmsInstance
 	char	  **databases;		/* allow_databases; none: any */
 	int			nkeyrings;
 	uint8_t		(*keyrings)[PGE_UUID_LEN];	/* allow_keyrings; none: any */
+	int			destroy_line;	/* of allow_destroy; 0: none given */
+	bool		destroy;		/* allow_destroy */
 } KmsInstance;
 
 /* instances[0] is always the local keyring's; the others are in the file's order. */
@@ -112,7 +116,11 @@ extern PgeStatus pge_kms_config_find(const KmsConfig *config, const KeyUri *key,
 extern PgeStatus pge_kms_instance_admits_database(const KmsInstance *instance, PgeBytes database,
 												  char *detail);
 
-/* The same, and allow_keyrings, for who wraps or unwraps a DEK. */
+/* The same, and allow_destroy, for who destroys a KEK or calls that off. */
+extern PgeStatus pge_kms_instance_admits_destruction(const KmsInstance *instance, PgeBytes database,
+													 char *detail);
+
+/* allow_databases and allow_keyrings, for who wraps or unwraps a DEK. */
 extern PgeStatus pge_kms_instance_admits(const KmsInstance *instance, PgeBytes database,
 										 PgeBytes keyring, char *detail);
 

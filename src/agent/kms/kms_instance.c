@@ -265,6 +265,24 @@ pge_kms_instance_admits_database(const KmsInstance *instance, PgeBytes database,
 }
 
 PgeStatus
+pge_kms_instance_admits_destruction(const KmsInstance *instance, PgeBytes database, char *detail)
+{
+	char		heading[KMS_INSTANCE_HEADING_LEN];
+	PgeStatus	status = pge_kms_instance_admits_database(instance, database, detail);
+
+	if (status != PGE_OK || instance->destroy)
+		return status;
+	pge_kms_instance_heading(instance, heading);
+	if (instance->line == 0)
+		pge_kms_detail(detail, "SQL may destroy no KEK of the local keyring. For that pg_envelope.kms_config_file needs a section %s with the line allow_destroy = on",
+					   heading);
+	else
+		pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file does not let SQL destroy KEKs or call that off. It needs the line allow_destroy = on",
+					   heading);
+	return PGE_DENIED;
+}
+
+PgeStatus
 pge_kms_instance_admits(const KmsInstance *instance, PgeBytes database, PgeBytes keyring, char *detail)
 {
 	PgeStatus	status = pge_kms_instance_admits_database(instance, database, detail);

@@ -44,6 +44,8 @@ static PgeStatus open_dek(const KeyringEntry *kek, const KmsCall *call, PgeBytes
 static PgeStatus describe(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
 static PgeStatus create(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
 static PgeStatus rotate(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
+static PgeStatus destroy(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
+static PgeStatus restore(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result);
 static void explain_uri(char *detail);
 static PgeStatus parse_uri(const KmsCall *call, uint8_t *uuid, char *detail);
 static PgeStatus not_found(const KmsCall *call, uint32_t version, char *detail);
@@ -209,9 +211,11 @@ dispatch(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result)
 			return create(keyring, call, result);
 		case KMS_ROTATE:
 			return rotate(keyring, call, result);
-		case KMS_REWRAP:
 		case KMS_DESTROY:
+			return destroy(keyring, call, result);
 		case KMS_RESTORE:
+			return restore(keyring, call, result);
+		case KMS_REWRAP:
 			break;
 	}
 	return PGE_INVALID;
@@ -382,6 +386,40 @@ rotate(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result)
 	pge_kms_detail_append(result->detail, "Back up keyring file \"%s\" again: earlier copies lack this version.",
 						  pge_loaded_keyring_path(keyring));
 	return PGE_OK;
+}
+
+/* No claim to shred: a file system and whoever copies the file keep what they have. */
+static PgeStatus
+destroy(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result)
+{
+	uint8_t		uuid[PGE_UUID_LEN];
+	PgeStatus	status = parse_uri(call, uuid, result->detail);
+
+	if (status == PGE_OK && !call->immediate)
+	{
+		pge_kms_detail(result->detail, "The local keyring takes a KEK out at once and knows no way back: say immediate => true.");
+		return PGE_INVALID;
+	}
+	if (status == PGE_OK)
+		status = pge_loaded_keyring_remove(keyring, call, uuid, result);
+	if (status == PGE_KEK_NOT_FOUND)
+		return not_found(call, 0, result->detail);
+	if (status != PGE_OK)
+		return status;
+	pge_kms_detail_append(result->detail, "It is out of keyring file \"%s\", which is final for this file only: copies and backups of the file, and what the disk keeps of its old blocks, still have it.",
+						  pge_loaded_keyring_path(keyring));
+	return PGE_OK;
+}
+
+/* Nothing is ever scheduled here, but a copy of the file may have been put back. */
+static PgeStatus
+restore(LoadedKeyring *keyring, const KmsCall *call, KmsResult *result)
+{
+	PgeStatus	status = describe(keyring, call, result);
+
+	if (status == PGE_KEK_NOT_FOUND)
+		pge_kms_detail_append(result->detail, "Only a copy of the keyring from before, put back with pg_envelope_agent keyring restore, has it.");
+	return status;
 }
 
 static PgeStatus

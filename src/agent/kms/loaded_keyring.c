@@ -58,12 +58,23 @@ typedef struct NewVersion
 	bool		refused;		/* and so is this: the file is not taken */
 } NewVersion;
 
+/* What a change takes out of it. */
+typedef struct Removal
+{
+	LoadedKeyring *loaded;
+	const uint8_t *uuid;
+	bool		refused;		/* set by the change: the file is not taken */
+}			Removal;
+
 static PgeStatus try_command(LoadedKeyring *loaded, const char *command);
 static PgeStatus read_file(LoadedKeyring *loaded, const KeyringStamp *seen, const KmsCall *call, KmsResult *result);
 static bool is_current(LoadedKeyring *loaded, const KeyringStamp *stamp);
 static PgeStatus may_take(LoadedKeyring *loaded, const Keyring *keyring, char *detail);
-static void exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result);
-static uint32_t name_missing(const Keyring *old, const Keyring *new, char *detail);
+static void exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp,
+					 const uint8_t *removed, KmsResult *result);
+static uint32_t name_missing(const Keyring *old, const Keyring *new, const uint8_t *removed, char *detail,
+							 unsigned *missing);
+static PgeStatus apply_removal(Keyring *keyring, void *arg, char *detail);
 static PgeStatus apply_new_version(Keyring *keyring, void *arg, char *detail);
 static uint32_t last_given(LoadedKeyring *loaded, const uint8_t *uuid, uint32_t in_file);
 static bool lock_disk(LoadedKeyring *loaded, const atomic_bool *cancelled);
@@ -204,7 +215,7 @@ read_file(LoadedKeyring *loaded, const KeyringStamp *seen, const KmsCall *call, 
 		return status;
 	status = may_take(loaded, &keyring, result->detail);
 	if (status == PGE_OK)
-		exchange(loaded, &keyring, &stamp, result);
+		exchange(loaded, &keyring, &stamp, NULL, result);
 	else
 		result->alarm = result->alarm || first;
 	pge_keyring_wipe(&keyring);
@@ -272,12 +283,17 @@ may_take(LoadedKeyring *loaded, const Keyring *keyring, char *detail)
 	return status;
 }
 
-/* Takes *keyring over.  Caller holds "disk" and has asked may_take. */
+/*
+ * Takes *keyring over.  Caller holds "disk" and has asked may_take.  "removed", NULL for
+ * none, is the KEK that we have taken out ourselves: nobody misses that.
+ */
 static void
-exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, KmsResult *result)
+exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, const uint8_t *removed,
+		 KmsResult *result)
 {
 	Keyring		old;
 	uint32_t	gone;
+	unsigned	missing = 0;
 	bool		back;
 
 	pthread_mutex_lock(&loaded->memory);
@@ -288,10 +304,10 @@ exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, Kms
 	if (back)
 		pge_kms_detail_append(result->detail, "WARNING: keyring file \"%s\" has gone back from serial %" PRIu64 " to %" PRIu64 ": an older copy was put there, and KEKs made since are missing.",
 							  pge_keyring_store_path(loaded->store), old.header.serial, keyring->header.serial);
-	gone = name_missing(&old, keyring, result->detail);
+	gone = name_missing(&old, keyring, removed, result->detail, &missing);
 	if (gone > loaded->gone)
 		loaded->gone = gone;
-	result->alarm = result->alarm || back || gone > 0;
+	result->alarm = result->alarm || back || missing > 0;
 	loaded->filled = true;
 	pthread_mutex_unlock(&loaded->memory);
 	pge_keyring_wipe(&old);
@@ -300,9 +316,8 @@ exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, Kms
 
 /* What only a copy of the file from before can bring back; the highest version of it. */
 static uint32_t
-name_missing(const Keyring *old, const Keyring *new, char *detail)
+name_missing(const Keyring *old, const Keyring *new, const uint8_t *removed, char *detail, unsigned *missing)
 {
-	unsigned	missing = 0;
 	uint32_t	highest = 0;
 
 	for (uint32_t i = 0; i < old->header.count; i++)
@@ -314,12 +329,14 @@ name_missing(const Keyring *old, const Keyring *new, char *detail)
 			continue;
 		if (entry->version > highest)
 			highest = entry->version;
+		if (removed != NULL && memcmp(entry->uuid, removed, PGE_UUID_LEN) == 0)
+			continue;
 		pge_keyring_uri(entry->uuid, uri);
-		if (++missing <= NAMED_MAX)
+		if (++*missing <= NAMED_MAX)
 			pge_kms_detail_append(detail, "Missing since the file changed: version %" PRIu32 " of KEK \"%s\".", entry->version, uri);
 	}
-	if (missing > NAMED_MAX)
-		pge_kms_detail_append(detail, "%u more are missing.", missing - NAMED_MAX);
+	if (*missing > NAMED_MAX)
+		pge_kms_detail_append(detail, "%u more are missing.", *missing - NAMED_MAX);
 	return highest;
 }
 
@@ -384,7 +401,7 @@ pge_loaded_keyring_add(LoadedKeyring *loaded, const KmsCall *call,
 	status = pge_keyring_store_change(loaded->store, &change, call->cancelled,
 									  &keyring, &stamp, result->detail);
 	if (status == PGE_OK)
-		exchange(loaded, &keyring, &stamp, result);
+		exchange(loaded, &keyring, &stamp, NULL, result);
 	result->alarm = result->alarm || new.refused;
 	*version = new.version;
 	pthread_mutex_unlock(&loaded->disk);
@@ -439,6 +456,39 @@ last_given(LoadedKeyring *loaded, const uint8_t *uuid, uint32_t in_file)
 		last = loaded->gone;
 	pthread_mutex_unlock(&loaded->memory);
 	return last;
+}
+
+PgeStatus
+pge_loaded_keyring_remove(LoadedKeyring *loaded, const KmsCall *call,
+						  const uint8_t uuid[PGE_UUID_LEN], KmsResult *result)
+{
+	Removal		removal = {.loaded = loaded, .uuid = uuid};
+	const KeyringChange change = {KEYRING_MUST_EXIST, LOCK_WAIT_MS, apply_removal, &removal, false};
+	Keyring		keyring;
+	KeyringStamp stamp;
+	PgeStatus	status;
+
+	if (!lock_disk(loaded, call->cancelled))
+		return PGE_UNAVAILABLE;
+	status = pge_keyring_store_change(loaded->store, &change, call->cancelled,
+									  &keyring, &stamp, result->detail);
+	if (status == PGE_OK)
+		exchange(loaded, &keyring, &stamp, uuid, result);
+	result->alarm = result->alarm || removal.refused;
+	pthread_mutex_unlock(&loaded->disk);
+	return status;
+}
+
+static PgeStatus
+apply_removal(Keyring *keyring, void *arg, char *detail)
+{
+	Removal    *removal = arg;
+	PgeStatus	status = may_take(removal->loaded, keyring, detail);
+
+	removal->refused = status != PGE_OK;
+	if (status != PGE_OK)
+		return status;
+	return pge_keyring_remove(keyring, removal->uuid) > 0 ? PGE_OK : PGE_KEK_NOT_FOUND;
 }
 
 /* False: nobody waits any more. */

@@ -58,4 +58,8 @@ extern PgeStatus pge_loaded_keyring_add(LoadedKeyring *loaded, const KmsCall *ca
 										const uint8_t uuid[PGE_UUID_LEN], bool new_kek,
 										uint32_t *version, KmsResult *result);
 
+/* Takes all versions of a KEK out of file and memory.  PGE_KEK_NOT_FOUND: it is not in the file. */
+extern PgeStatus pge_loaded_keyring_remove(LoadedKeyring *loaded, const KmsCall *call,
+										   const uint8_t uuid[PGE_UUID_LEN], KmsResult *result);
+
 #endif							/* PGE_AGENT_LOADED_KEYRING_H */
