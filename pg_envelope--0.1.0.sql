@@ -267,13 +267,21 @@ REVOKE ALL ON FUNCTION envelope_create_kek(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION envelope_create_kek(text, text) IS
 	'name a key-encryption key: the one of this URI, or else a new one in the local keyring; returns its URI';
 
+CREATE FUNCTION envelope_alter_kek(name text, uri text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'envelope_alter_kek'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION envelope_alter_kek(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION envelope_alter_kek(text, text) IS
+	'give a key-encryption key whose service moved its new URI, if that opens what it wrapped; returns its URI';
+
 CREATE FUNCTION envelope_enable_kek(name text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'envelope_enable_kek'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION envelope_enable_kek(text) FROM PUBLIC;
 COMMENT ON FUNCTION envelope_enable_kek(text) IS
-	'let a retired key-encryption key wrap again';
+	'let a retired key-encryption key wrap again; call the destruction of a destroyed one off, while its service can';
 
 CREATE FUNCTION envelope_rotate_kek(name text)
 RETURNS text
@@ -282,6 +290,14 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION envelope_rotate_kek(text) FROM PUBLIC;
 COMMENT ON FUNCTION envelope_rotate_kek(text) IS
 	'make a new version of a key-encryption key in its service; returns that version';
+
+CREATE FUNCTION envelope_destroy_kek(name text, uri text, immediate boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'envelope_destroy_kek'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION envelope_destroy_kek(text, text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION envelope_destroy_kek(text, text, boolean) IS
+	'have its service destroy a key-encryption key that wraps nothing here any more; the URI is repeated';
 
 --
 -- Keys.

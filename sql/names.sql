@@ -94,6 +94,9 @@ SELECT string_agg(kind, ', ' ORDER BY kind COLLATE "C"), answer FROM (SELECT kin
 SELECT string_agg(kind, ', ' ORDER BY kind COLLATE "C"), answer FROM (SELECT kind, bad_name_answer('SELECT envelope_create_key(''names'', %L)', name) COLLATE "C" AS answer FROM bad_name) s GROUP BY answer ORDER BY answer;
 \echo uri:
 SELECT string_agg(kind, ', ' ORDER BY kind COLLATE "C"), answer FROM (SELECT kind, bad_name_answer('SELECT envelope_create_kek(''names_uri'', %L)', name) COLLATE "C" AS answer FROM bad_name) s GROUP BY answer ORDER BY answer;
+\echo alter_kek and destroy_kek, uri:
+SELECT string_agg(kind, ', ' ORDER BY kind COLLATE "C"), answer FROM (SELECT kind, regexp_replace(bad_name_answer('SELECT envelope_alter_kek(''names_kek'', %L)', name), 'local:[0-9a-f-]{36}', 'local:#') COLLATE "C" AS answer FROM bad_name) s GROUP BY answer ORDER BY answer;
+SELECT string_agg(kind, ', ' ORDER BY kind COLLATE "C"), answer FROM (SELECT kind, regexp_replace(bad_name_answer('SELECT envelope_destroy_kek(''names_kek'', %L)', name), 'local:[0-9a-f-]{36}', 'local:#') COLLATE "C" AS answer FROM bad_name) s GROUP BY answer ORDER BY answer;
 \echo algorithm:
 SELECT string_agg(kind, ', ' ORDER BY kind COLLATE "C"), answer FROM (SELECT kind, bad_name_answer('SELECT envelope_create_key(''names'', ''names_kek'', %L)', name) COLLATE "C" AS answer FROM bad_name) s GROUP BY answer ORDER BY answer;
 \echo rights:
@@ -104,7 +107,7 @@ CREATE TABLE bad_name_said AS
 	'SELECT envelope_rotate_key(%L)', 'SELECT envelope_disable_key(%L)', 'SELECT envelope_enable_key(%L)', 'SELECT envelope_destroy_key(%L)', 'SELECT envelope_mark_compromised(%L, 1)',
 	'SELECT envelope_cache_flush(%L)', 'SELECT envelope_prewarm(ARRAY[%L])', 'SELECT envelope_grant(%L, current_user, ''{decrypt}'')', 'SELECT envelope_revoke(%L, current_user)',
 	'SELECT envelope_decrypt(envelope_encrypt(''v'', ''names_path''), %L)', 'SELECT envelope_decrypt_bytea(envelope_encrypt(''v'', ''names_path''), %L)', 'SELECT envelope_reencrypt(envelope_encrypt(''v'', ''names_path''), %L)',
-	'SELECT envelope_enable_kek(%L)', 'SELECT envelope_rotate_kek(%L)', 'SELECT rewrap_all(%L, ''names_kek'')', 'SELECT rewrap_all(''names_kek'', %L)', 'SELECT rewrap_all(''names_kek'', %L, dry_run => true)']) f;
+	'SELECT envelope_enable_kek(%L)', 'SELECT envelope_rotate_kek(%L)', 'SELECT envelope_destroy_kek(%L, ''local:x'')', 'SELECT envelope_alter_kek(%L, ''local:x'')', 'SELECT rewrap_all(%L, ''names_kek'')', 'SELECT rewrap_all(''names_kek'', %L)', 'SELECT rewrap_all(''names_kek'', %L, dry_run => true)']) f;
 SELECT f, kinds, answer FROM (SELECT f COLLATE "C" AS f, answer COLLATE "C" AS answer,
 		CASE WHEN count(*) > 10 THEN 'all others' ELSE string_agg(kind, ', ' ORDER BY kind COLLATE "C") END AS kinds FROM bad_name_said GROUP BY 1, 2) s ORDER BY f, answer;
 \pset format aligned

@@ -31,6 +31,11 @@ SELECT envelope_reencrypt(:'sealed', 'nulls', NULL);
 SELECT envelope_cache_flush(NULL);
 SELECT envelope_prewarm(NULL);
 SELECT envelope_prewarm(ARRAY['nulls', NULL]);
+SELECT envelope_destroy_kek(NULL, 'local:x');
+SELECT envelope_destroy_kek('nulls', NULL);
+SELECT envelope_destroy_kek('nulls', 'local:x', NULL);
+SELECT envelope_alter_kek(NULL, 'local:x');
+SELECT envelope_alter_kek('nulls', NULL);
 
 -- the case that this is for
 CREATE TABLE nulls_t (ssn text, tenant text, sealed bytea);

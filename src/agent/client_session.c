@@ -306,7 +306,7 @@ take_hello(Agent *agent, AgentClient *client, const PgeFrame *frame)
 static bool
 is_request(const PgeFrame *frame)
 {
-	return frame->type >= PGE_FRAME_UNWRAP && frame->type <= PGE_FRAME_STATUS;
+	return frame->type >= PGE_FRAME_UNWRAP && frame->type < PGE_FRAME_ANSWER;
 }
 
 static void

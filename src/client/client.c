@@ -256,7 +256,7 @@ take_fate(PgeClientPipe *pipe, PgeFrame *answer)
 			continue;
 		if (request->fate == FATE_UNKNOWN)
 			strlcpy(pipe->detail,
-					"The connection to the agent ended after the request was sent, so it may have been carried out. Look at \"pg_envelope_agent keyring list\" before you try again.",
+					"The connection to the agent ended after the request was sent, so it may have been carried out. Look at the key itself (pg_envelope_agent keyring list, or in its key service) before you try again.",
 					sizeof(pipe->detail));
 		else if (pg_atomic_read_u32(&pge_control()->agent_missing))
 			strlcpy(pipe->detail,

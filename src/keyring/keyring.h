@@ -15,6 +15,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 
@@ -85,6 +86,7 @@ typedef struct KeyringKek
 	char		uri[PGE_KEK_URI_MAX + 1];
 	KekState	state;
 	bool		unused;			/* noted so, and since when */
+	TimestampTz unused_since;	/* then */
 } KeyringKek;
 
 extern bool pge_keyring_find_key(const char *key_id, KeyringKey *key);

@@ -282,6 +282,8 @@ read_kek(HeapTuple tuple, const KeyringScan *scan, KeyringKek *kek)
 	kek->state = word_column(tuple, scan, Anum_kek_state, kek_states);
 	kek->unused = !heap_attisnull(tuple, Anum_kek_unused_since,
 								  RelationGetDescr(scan->relation));
+	kek->unused_since = kek->unused ?
+		DatumGetTimestampTz(pge_keyring_column(tuple, scan, Anum_kek_unused_since)) : 0;
 }
 
 bool

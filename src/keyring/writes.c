@@ -22,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
@@ -212,6 +213,16 @@ pge_lock_kek(const char *name, RowLock lock, KeyringKek *kek)
 	return true;
 }
 
+/*
+ * A KEK that another transaction is making, and has made data keys under, shows in no
+ * scan yet.
+ */
+void
+pge_lock_all_keks(void)
+{
+	LockRelationOid(pge_keyring_relid("kek"), ShareRowExclusiveLock);
+}
+
 bool
 pge_lock_key(const char *key_id, KeyringKey *key)
 {
@@ -302,6 +313,16 @@ pge_write_wrapping(uint32 dek_id, const char *kek, PgeBytes kek_version, PgeByte
 			   " VALUES ($1, $2, $3, $4, $5)"
 			   " ON CONFLICT (dek_id, kek) WHERE superseded IS NULL DO NOTHING",
 			   &params) == 1;
+}
+
+void
+pge_write_kek_uri(const char *name, const char *uri)
+{
+	Params		params = {0};
+
+	add_text(&params, name);
+	add_text(&params, uri);
+	run_on_one("the KEK", "UPDATE envelope.kek SET uri = $2 WHERE name" EQ "$1", &params);
 }
 
 void

@@ -4,7 +4,8 @@
  * Each function runs one statement through SPI as the tables' owner, so that
  * constraints and row triggers hold; the caller has decided rights before, with
  * GetUserId(), and has called pge_write_allowed() first of all.  None of them
- * talks to the agent: do that before you take a row lock here.
+ * talks to the agent: do that before you take a row lock here.  (Who destroys a
+ * KEK or gives it another URI asks under its lock: nobody may wrap meanwhile.)
  *
  * Lock order: kek (by name), key, dek, wrapping.  A maker of DEKs locks its
  * KEKs FOR SHARE and looks again whether they are enabled; whoever retires a
@@ -45,6 +46,13 @@ extern bool pge_write_under_way(void);
  * 40001 if this transaction's snapshot is too old to see the row.
  */
 extern bool pge_lock_kek(const char *name, RowLock lock, KeyringKek *kek);
+
+/*
+ * Until the end of the transaction no other one makes, alters or retires a KEK, of whatever
+ * name; who has begun is waited for.  Before pge_lock_kek.
+ */
+extern void pge_lock_all_keks(void);
+
 extern bool pge_lock_key(const char *key_id, KeyringKey *key);
 
 /* Returns the keyring's uuid, that of "drawn" if there was none yet. */
@@ -60,6 +68,7 @@ extern bool pge_write_dek(const KeyringDek *dek);	/* forces a synchronous
 extern bool pge_write_wrapping(uint32 dek_id, const char *kek,
 							   PgeBytes kek_version, PgeBytes wrapped);
 
+extern void pge_write_kek_uri(const char *name, const char *uri);
 extern void pge_write_kek_state(const char *name, KekState state);
 extern void pge_write_kek_unused(const char *name); /* from now, this LSN */
 extern void pge_write_key_state(const char *key_id, KeyState state);

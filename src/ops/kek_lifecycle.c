@@ -10,26 +10,20 @@
 
 #include "base/report.h"
 #include "client/client.h"
-#include "crypto/aead.h"
 #include "crypto/random.h"
-#include "format/binding.h"
 #include "keyring/kek_versions.h"
 #include "keyring/key_name.h"
 #include "keyring/writes.h"
+#include "ops/kek_destruction.h"
 #include "ops/kek_lifecycle.h"
+#include "ops/kek_proof.h"
 
 static char *create_in_local_keyring(const char *name, const uint8 keyring[PGE_UUID_LEN]);
 static void require_keyring(const char *what);
 static char *prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN]);
-static char *without_user(const char *uri);
-static void tell_other_name(const char *name, const char *uri);
-static char *describe(const char *what, const char *uri, char **canonical);
-static void prove_wrap(const char *what, const char *uri,
-					   const uint8 keyring[PGE_UUID_LEN]);
 static void draw_uuid(uint8 uuid[PGE_UUID_LEN]);
 static void refuse_older_copy(const char *what, const char *uri);
 static void kek_exists(const char *name) pg_attribute_noreturn();
-static void no_such_kek(const char *name) pg_attribute_noreturn();
 
 /*
  * The service first, the row second: a KEK of the local keyring whose row is
@@ -79,7 +73,7 @@ create_in_local_keyring(const char *name, const uint8 keyring[PGE_UUID_LEN])
 	uri = pge_report_text(answer.uri[0]);
 	detail = pge_report_text(answer.detail);
 	pge_client_done();
-	prove_wrap(what, uri, keyring);
+	pge_kek_prove_wrap(what, uri, keyring);
 	ereport(WARNING,
 			(errmsg("KEK \"%s\" exists only in the local keyring: back that file up now", name),
 			 errdetail("%s", detail)));
@@ -121,94 +115,13 @@ prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN])
 	char	   *canonical;
 
 	pge_kek_uri_check(uri);
-	what = psprintf("could not use \"%s\" as KEK \"%s\"", without_user(uri), name);
-	describe(what, uri, &canonical);
+	what = psprintf("could not use \"%s\" as KEK \"%s\"", pge_kek_uri_without_user(uri), name);
+	pge_kek_describe(what, uri, &canonical);
 	if (canonical == NULL)
 		pge_report_bad_answer(what, "a usable URI of the KEK");
-	prove_wrap(what, canonical, keyring);
-	tell_other_name(name, canonical);
+	pge_kek_prove_wrap(what, canonical, keyring);
+	pge_kek_tell_other_name(name, canonical);
 	return canonical;
-}
-
-/* Somebody may have written a password there, and messages stand in the log. */
-static char *
-without_user(const char *uri)
-{
-	const char *authority = strstr(uri, "//");
-	const char *at = NULL;
-
-	if (authority == NULL)
-		return pstrdup(uri);
-	authority += 2;
-	for (const char *p = authority; *p != '\0' && strchr("/?#", *p) == NULL; p++)
-		if (*p == '@')
-			at = p;
-	return at == NULL ? pstrdup(uri) : psprintf("%.*s...%s", (int) (authority - uri), uri, at);
-}
-
-/* Who rewraps from one to the other has changed nothing, and should know. */
-static void
-tell_other_name(const char *name, const char *uri)
-{
-	char	   *other = pge_keyring_kek_of_uri(uri);
-
-	if (other != NULL)
-		ereport(NOTICE,
-				(errmsg("KEK \"%s\" is the same key as KEK \"%s\"", name, other),
-				 errdetail("Both have the URI \"%s\". A rewrap from one to the other does not leave that key.", uri)));
-}
-
-/*
- * Its newest version, and its canonical URI if asked for, palloc'd; NULL: the answer
- * lacks it.
- */
-static char *
-describe(const char *what, const char *uri, char **canonical)
-{
-	PgeFrame	request = {0};
-	PgeFrame	answer = {0};
-	PgeStatus	status;
-	char	   *version;
-
-	request.type = PGE_FRAME_DESCRIBE_KEK;
-	request.nuris = 1;
-	request.uri[0] = pge_bytes(uri, strlen(uri));
-	status = pge_client_call(&request, &answer);
-	if (status != PGE_OK)
-		pge_report_error(status, what, answer.detail);
-	version = answer.nkek_versions == 1 ? pge_report_text(answer.kek_version[0]) : NULL;
-	if (canonical != NULL)
-		*canonical = answer.nuris == 1 && pge_kek_uri_is_plain(answer.uri[0]) ?
-			pge_report_text(answer.uri[0]) : NULL;
-	pge_client_done();
-	return version;
-}
-
-/* The agent wraps a key that nobody will use, and unwraps it again. */
-static void
-prove_wrap(const char *what, const char *uri, const uint8 keyring[PGE_UUID_LEN])
-{
-	static const char key_id[] = "pg_envelope proof";
-	uint8		bytes[PGE_BINDING_MAX];
-	PgeBuffer	encoded = {bytes, 0, sizeof(bytes)};
-	PgeBinding	binding = {.dek_id = 1, .version = 1, .purpose = PGE_PURPOSE_AEAD,
-	.algorithm = PGE_XAES_256_GCM, .key_id = pge_bytes(key_id, strlen(key_id))};
-	PgeFrame	request = {0};
-	PgeFrame	answer = {0};
-	PgeStatus	status;
-
-	memcpy(binding.keyring, keyring, PGE_UUID_LEN);
-	status = pge_binding_encode(&binding, &encoded);
-	if (status != PGE_OK)
-		pge_report_error(status, what, pge_bytes(NULL, 0));
-	request.type = PGE_FRAME_WRAP_NEW;
-	request.nuris = 1;
-	request.uri[0] = pge_bytes(uri, strlen(uri));
-	request.binding = pge_buffer_bytes(&encoded);
-	status = pge_client_call(&request, &answer);
-	if (status != PGE_OK)
-		pge_report_error(status, what, answer.detail);
-	pge_client_done();
 }
 
 /* Version 4, as gen_random_uuid() makes them. */
@@ -229,13 +142,10 @@ pge_enable_kek(const char *name)
 
 	pge_write_allowed("envelope_enable_kek()");
 	if (!pge_lock_kek(name, PGE_LOCK_UPDATE, &kek))
-		no_such_kek(name);
+		pge_no_such_kek(name);
 	if (kek.state == PGE_KEK_DESTROYED)
-		ereport(ERROR,
-				(errcode(PGE_ERRCODE_KEK_UNUSABLE),
-				 errmsg("KEK \"%s\" is destroyed", name),
-				 errhint("Create another one with envelope_create_kek.")));
-	if (kek.state == PGE_KEK_RETIRED)
+		pge_call_off_destruction(&kek);
+	if (kek.state != PGE_KEK_ENABLED)
 		pge_write_kek_state(name, PGE_KEK_ENABLED);
 }
 
@@ -280,7 +190,7 @@ refuse_older_copy(const char *what, const char *uri)
 
 	if (last == 0)
 		return;
-	newest = describe(what, uri, NULL);
+	newest = pge_kek_describe(what, uri, NULL);
 	number = newest == NULL ? 0 : pge_kek_version_number(newest);
 	if (number == 0)
 		pge_report_bad_answer(what, "the KEK's newest version");
@@ -297,7 +207,7 @@ void
 pge_kek_for_wrapping(const char *name, KeyringKek *kek)
 {
 	if (!pge_keyring_find_kek(name, kek))
-		no_such_kek(name);
+		pge_no_such_kek(name);
 	if (kek->state != PGE_KEK_ENABLED)
 		ereport(ERROR,
 				(errcode(PGE_ERRCODE_KEK_UNUSABLE),
@@ -316,8 +226,8 @@ kek_exists(const char *name)
 			 errhint("Choose another name, or use the KEK that is there.")));
 }
 
-static void
-no_such_kek(const char *name)
+void
+pge_no_such_kek(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * kek_proof.c
+ *	  Asks a key service whether a key-encryption key is there and works.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/report.h"
+#include "client/client.h"
+#include "crypto/aead.h"
+#include "format/binding.h"
+#include "keyring/key_name.h"
+#include "keyring/keyring.h"
+#include "ops/kek_proof.h"
+
+/* Somebody may have written a password there, and messages stand in the log. */
+char *
+pge_kek_uri_without_user(const char *uri)
+{
+	const char *authority = strstr(uri, "//");
+	const char *at = NULL;
+
+	if (authority == NULL)
+		return pstrdup(uri);
+	authority += 2;
+	for (const char *p = authority; *p != '\0' && strchr("/?#", *p) == NULL; p++)
+		if (*p == '@')
+			at = p;
+	return at == NULL ? pstrdup(uri) : psprintf("%.*s...%s", (int) (authority - uri), uri, at);
+}
+
+/* Who rewraps from one to the other has changed nothing, and should know. */
+void
+pge_kek_tell_other_name(const char *name, const char *uri)
+{
+	char	   *other = pge_keyring_kek_of_uri(uri);
+
+	if (other != NULL)
+		ereport(NOTICE,
+				(errmsg("KEK \"%s\" is the same key as KEK \"%s\"", name, other),
+				 errdetail("Both have the URI \"%s\". A rewrap from one to the other does not leave that key.", uri)));
+}
+
+char *
+pge_kek_describe(const char *what, const char *uri, char **canonical)
+{
+	PgeFrame	request = {0};
+	PgeFrame	answer = {0};
+	PgeStatus	status;
+	char	   *version;
+
+	request.type = PGE_FRAME_DESCRIBE_KEK;
+	request.nuris = 1;
+	request.uri[0] = pge_bytes(uri, strlen(uri));
+	status = pge_client_call(&request, &answer);
+	if (status != PGE_OK)
+		pge_report_error(status, what, answer.detail);
+	version = answer.nkek_versions == 1 ? pge_report_text(answer.kek_version[0]) : NULL;
+	if (canonical != NULL)
+		*canonical = answer.nuris == 1 && pge_kek_uri_is_plain(answer.uri[0]) ?
+			pge_report_text(answer.uri[0]) : NULL;
+	pge_client_done();
+	return version;
+}
+
+/* The agent wraps a key that nobody will use, and unwraps it again. */
+void
+pge_kek_prove_wrap(const char *what, const char *uri, const uint8 keyring[PGE_UUID_LEN])
+{
+	static const char key_id[] = "pg_envelope proof";
+	uint8		bytes[PGE_BINDING_MAX];
+	PgeBuffer	encoded = {bytes, 0, sizeof(bytes)};
+	PgeBinding	binding = {.dek_id = 1, .version = 1, .purpose = PGE_PURPOSE_AEAD,
+	.algorithm = PGE_XAES_256_GCM, .key_id = pge_bytes(key_id, strlen(key_id))};
+	PgeFrame	request = {0};
+	PgeFrame	answer = {0};
+	PgeStatus	status;
+
+	memcpy(binding.keyring, keyring, PGE_UUID_LEN);
+	status = pge_binding_encode(&binding, &encoded);
+	if (status != PGE_OK)
+		pge_report_error(status, what, pge_bytes(NULL, 0));
+	request.type = PGE_FRAME_WRAP_NEW;
+	request.nuris = 1;
+	request.uri[0] = pge_bytes(uri, strlen(uri));
+	request.binding = pge_buffer_bytes(&encoded);
+	status = pge_client_call(&request, &answer);
+	if (status != PGE_OK)
+		pge_report_error(status, what, answer.detail);
+	pge_client_done();
+}

@@ -1,0 +1,31 @@
+/*
+ * kek_proof.h -- asking a key service whether a key-encryption key is there and works.
+ *
+ * "what" is the message of the error if it does not.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_OPS_KEK_PROOF_H
+#define PGE_OPS_KEK_PROOF_H
+
+#include "postgres.h"
+
+#include "base/limits.h"
+
+/*
+ * Its newest version, and its canonical URI if asked for, palloc'd; NULL: the answer
+ * lacks it.
+ */
+extern char *pge_kek_describe(const char *what, const char *uri, char **canonical);
+
+/* The agent wraps a data key of this keyring that nobody will use, and unwraps it again. */
+extern void pge_kek_prove_wrap(const char *what, const char *uri,
+							   const uint8 keyring[PGE_UUID_LEN]);
+
+/* Fit for a message; palloc'd. */
+extern char *pge_kek_uri_without_user(const char *uri);
+
+/* NOTICE if the key has another name than this. */
+extern void pge_kek_tell_other_name(const char *name, const char *uri);
+
+#endif							/* PGE_OPS_KEK_PROOF_H */
