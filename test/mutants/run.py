@@ -83,10 +83,10 @@ def run_tap(log, name):
                TESTLOGDIR=f"{room}/tmp_check/log", PG_TEST_PORT_DIR=f"{WORK}/tmp/ports")
 
 
-def run_on_cluster(log, command):
+def run_on_cluster(log, command, *settings):
     room = f"{WORK}/cluster"
     subprocess.run(["rm", "-rf", room], check=True)
-    started = run(log, ["test/tools/scratch.sh", "start", room, "log_statement=none"])
+    started = run(log, ["test/tools/scratch.sh", "start", room, "log_statement=none", *settings])
     if started.status != 0:
         return Result(started.status, "not ok - the server did not start\n" + started.text)
     try:
@@ -106,9 +106,13 @@ def run_regress(log, name):
 
 
 def run_isolation(log, name):
+    config = f"{WORK}/tmp/isolation.conf"
+    shutil.copyfile("test/isolation/kms.conf", config)
+    os.chmod(config, 0o600)  # the agent takes none that others may write
     return run_on_cluster(log, [PGXS_TEST + "/isolation/pg_isolation_regress", "--inputdir=test/isolation",
                                 f"--outputdir={WORK}/cluster", f"--bindir={BINDIR}",
-                                "--dbname=isolation_regression", "--load-extension=pg_envelope", name])
+                                "--dbname=isolation_regression", "--load-extension=pg_envelope", name],
+                          f"pg_envelope.kms_config_file='{config}'")
 
 
 def first_failure(text):
