@@ -83,6 +83,14 @@ SELECT envelope_rotate_kek('doom_other');
 SELECT envelope_create_key('doomed version 2', 'doom_other');
 SELECT DISTINCT kek_version FROM envelope.wrapping WHERE kek = 'doom_other' AND superseded IS NULL ORDER BY 1;
 SELECT envelope_alter_kek('doom_other', :'other') = :'other' AS same;
+BEGIN;
+UPDATE envelope.wrapping SET wrapped = set_byte(wrapped, 40, 255 - get_byte(wrapped, 40)) WHERE kek = 'doom_other' AND kek_version = '1' AND superseded IS NULL;
+SELECT doom_says(format('SELECT envelope_alter_kek(%L, %L)', 'doom_other', :'other'));
+ROLLBACK;
+BEGIN;
+UPDATE envelope.wrapping SET wrapped = set_byte(wrapped, 40, 255 - get_byte(wrapped, 40)) WHERE kek = 'doom_other' AND kek_version = '2' AND superseded IS NULL;
+SELECT doom_says(format('SELECT envelope_alter_kek(%L, %L)', 'doom_other', :'other'));
+ROLLBACK;
 -- of a name by hand that led to another key; with nothing under it nothing shows that
 UPDATE envelope.kek SET uri = :'other' WHERE name = 'doom_alias';
 SELECT envelope_alter_kek('doom_alias', :'uri') = :'uri' AS altered;

@@ -35,6 +35,8 @@ check_paths(void)
 	check(pge_vault_path("transit/keys/acme", VAULT_DECRYPT, path) == PGE_OK && strcmp(path, "transit/decrypt/acme") == 0, "decrypt");
 	check(pge_vault_path("a/keys/b/keys/keys", VAULT_DECRYPT, path) == PGE_OK && strcmp(path, "a/keys/b/decrypt/keys") == 0, "the last \"keys\" ends the mount");
 	check(pge_vault_path("team/a/keys/acme", VAULT_DESCRIBE, path) == PGE_OK && strcmp(path, "team/a/keys/acme") == 0, "describe");
+	check(pge_vault_path("team/a/keys/acme", VAULT_CONFIGURE, path) == PGE_OK && strcmp(path, "team/a/keys/acme/config") == 0, "configure");
+	check(pge_vault_path("team/a/keys/acme", VAULT_DELETE, path) == PGE_OK && strcmp(path, "team/a/keys/acme") == 0, "delete");
 	check(pge_vault_path("team/a/keys/acme", VAULT_ROTATE, path) == PGE_OK && strcmp(path, "team/a/keys/acme/rotate") == 0, "rotate");
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		check_status(pge_vault_path(wrong[i], VAULT_ENCRYPT, path), PGE_INVALID, "\"%s\" is no key", wrong[i]);

@@ -178,8 +178,10 @@ dispatch(VaultSession *vault, const KmsCall *call, KmsResult *result)
 			pge_vault_perform_batch(vault, call, result, 1);
 			return result->status;
 		case KMS_DESTROY:
+			return pge_vault_destroy(vault, call, result);
 		case KMS_RESTORE:
-			break;
+			return describe(vault, call, result);	/* nothing is ever
+													 * scheduled there */
 	}
 	return PGE_INVALID;
 }

@@ -21,18 +21,19 @@ typedef struct VaultExchange
 
 static PgeStatus build(void *arg, const HttpCredential *credential, HttpRequest *request, char *detail);
 static void fill_request(const VaultExchange *exchange, const char *token, HttpRequest *request);
+static const char *method_of(VaultOperation operation);
 static void tell_denied(VaultOperation operation, const char *path, char *detail);
 
 PgeStatus
 pge_vault_exchange(VaultSession *vault, const KmsCall *call, VaultOperation operation, PgeBuffer *body,
 				   HttpAnswer *answer, char *detail)
 {
-	VaultExchange sent = {.vault = vault, .method = operation == VAULT_DESCRIBE ? "GET" : "POST"};
+	VaultExchange sent = {.vault = vault, .method = method_of(operation)};
 	char		path[VAULT_PATH_MAX + 1];
 	const HttpServiceCall service_call = {
 		.build = build,
 		.arg = &sent,
-		.repeatable = operation != VAULT_ROTATE,
+		.repeatable = operation != VAULT_ROTATE && operation != VAULT_DELETE,
 		.deadline_ms = call->deadline_ms,
 		.cancelled = call->cancelled,
 	};
@@ -89,11 +90,19 @@ fill_request(const VaultExchange *exchange, const char *token, HttpRequest *requ
 	request->nheaders = n;
 }
 
+static const char *
+method_of(VaultOperation operation)
+{
+	if (operation == VAULT_DESCRIBE)
+		return "GET";
+	return operation == VAULT_DELETE ? "DELETE" : "POST";
+}
+
 static void
 tell_denied(VaultOperation operation, const char *path, char *detail)
 {
 	pge_kms_detail(detail, "The service denies it (HTTP 403): give the agent's policy \"%s\" on %s.",
-				   operation == VAULT_DESCRIBE ? "read" : "update", path);
+				   operation == VAULT_DESCRIBE ? "read" : operation == VAULT_DELETE ? "delete" : "update", path);
 }
 
 PgeBytes

@@ -65,9 +65,11 @@ pge_vault_path(const char *key_path, VaultOperation operation, char path[VAULT_P
 		return PGE_INVALID;
 	name++;
 	mount_len = (int) (name - key_path - (ptrdiff_t) (sizeof(keys) - 1));
-	if (operation == VAULT_DESCRIBE || operation == VAULT_ROTATE)
-		len = snprintf(path, VAULT_PATH_MAX + 1, "%s%s", key_path,
-					   operation == VAULT_ROTATE ? "/rotate" : "");
+	if (operation == VAULT_DESCRIBE || operation == VAULT_DELETE)
+		len = snprintf(path, VAULT_PATH_MAX + 1, "%s", key_path);
+	else if (operation == VAULT_ROTATE || operation == VAULT_CONFIGURE)
+		len = snprintf(path, VAULT_PATH_MAX + 1, "%s/%s", key_path,
+					   operation == VAULT_ROTATE ? "rotate" : "config");
 	else
 		len = snprintf(path, VAULT_PATH_MAX + 1, "%.*s/%s/%s", mount_len, key_path, verbs[operation], name);
 	return len <= VAULT_PATH_MAX ? PGE_OK : PGE_INVALID;

@@ -60,11 +60,12 @@ typedef struct VaultKeyInfo
 
 /*
  * Below "/v1/", from a canonical path "<mount>/keys/<key>": "<mount>/encrypt/<key>",
- * "<mount>/decrypt/<key>", "<mount>/rewrap/<key>", "<mount>/keys/<key>/rotate".  PGE_INVALID: no such path.
+ * "<mount>/decrypt/<key>", "<mount>/rewrap/<key>", "<mount>/keys/<key>/rotate" and ".../config"; what
+ * describes and deletes has no verb.  PGE_INVALID: no such path.
  */
 typedef enum VaultOperation
 {
-	VAULT_ENCRYPT, VAULT_DECRYPT, VAULT_REWRAP, VAULT_DESCRIBE, VAULT_ROTATE
+	VAULT_ENCRYPT, VAULT_DECRYPT, VAULT_REWRAP, VAULT_DESCRIBE, VAULT_ROTATE, VAULT_CONFIGURE, VAULT_DELETE
 } VaultOperation;
 extern PgeStatus pge_vault_path(const char *key_path, VaultOperation operation,
 								char path[VAULT_PATH_MAX + 1]);

@@ -58,6 +58,10 @@ extern PgeStatus pge_vault_check_derived(const VaultKeyInfo *key, char *detail);
 /* The same of the key with whose context something has opened. */
 extern PgeStatus pge_vault_check_bound(VaultSession *vault, const KmsCall *call, char *detail);
 
+/* --- kms_vault_destroy.c: KMS_DESTROY --- */
+
+extern PgeStatus pge_vault_destroy(VaultSession *vault, const KmsCall *call, KmsResult *result);
+
 /* --- kms_vault_exchange.c: what is sent --- */
 
 /* About the call's key.  "body" NULL: none; it stays the caller's. */

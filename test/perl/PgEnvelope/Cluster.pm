@@ -270,6 +270,33 @@ sub wait_until
 	return;
 }
 
+# Has the agent read another pg_envelope.kms_config_file, $file, with this text.
+sub configure_services
+{
+	my ($self, $file, $text) = @_;
+	my $from = -s $self->logfile;
+	# one that is not in order first: when that has been seen, what it was before is not taken for this one
+	replace_file($file, "nothing\n");
+	$self->reload;
+	$self->wait_for_log(qr/is not in order.*Line 1 of/, $from);
+	replace_file($file, $text);
+	$self->reload;
+	wait_until(sub { ($self->status('agent_kms_config_problem') // '') eq '' }, 'the agent to take its file');
+	return;
+}
+
+# Whole or not at all.
+sub replace_file
+{
+	my ($file, $text) = @_;
+	open(my $out, '>', "$file.new") or croak "$file.new: $!";
+	print $out $text;
+	close($out) or croak "$file.new: $!";
+	chmod(0600, "$file.new") or croak "$file.new: $!";
+	rename("$file.new", $file) or croak "$file: $!";
+	return;
+}
+
 #
 # SQL
 #
