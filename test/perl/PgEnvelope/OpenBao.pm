@@ -121,7 +121,7 @@ sub least_policy
 	my ($self, @keys) = @_;
 	return join '', map {
 		qq(path "transit/encrypt/$_" { capabilities = ["update"] }\npath "transit/decrypt/$_" { capabilities = ["update"] }\n)
-		  . qq(path "transit/keys/$_" { capabilities = ["read"] }\n)
+		  . qq(path "transit/rewrap/$_" { capabilities = ["update"] }\npath "transit/keys/$_" { capabilities = ["read"] }\n)
 	} @keys;
 }
 
