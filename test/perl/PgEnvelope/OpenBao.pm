@@ -33,7 +33,7 @@ my $why_not = '';
 sub why_not { return "no OpenBao: $why_not"; }
 
 # undef: its program cannot be had.  $dir: a directory that is there, with a short path.  bare => 1:
-# nothing is mounted.
+# nothing is mounted.  json_strings => N: at plain_address it takes no request with more of them.
 sub new
 {
 	my ($class, $dir, %option) = @_;
@@ -52,7 +52,7 @@ sub new
 	mkdir $_ or croak "$_: $!" for $self->{dir}, "$self->{dir}/tls";
 	$self->{$_} = PostgreSQL::Test::Cluster::get_free_port() for qw(port plain_port);
 	$self->{http} = HTTP::Tiny->new(timeout => $PostgreSQL::Test::Utils::timeout_default, proxy => undef, http_proxy => undef);
-	$self->start($program);
+	$self->start($program, $option{json_strings} ? "  max_request_json_strings = $option{json_strings}\n" : '');
 	return $self if $option{bare};
 	$self->ask(POST => 'sys/mounts/transit', { type => 'transit' });
 	$self->ask(POST => "sys/auth/$_", { type => $_ }) for qw(approle cert jwt kubernetes);
@@ -61,8 +61,8 @@ sub new
 
 sub start
 {
-	my ($self, $program) = @_;
-	write_file("$self->{dir}/config.hcl", qq(listener "tcp" {\n  address = "127.0.0.1:$self->{plain_port}"\n  tls_disable = true\n}\n)
+	my ($self, $program, $limits) = @_;
+	write_file("$self->{dir}/config.hcl", qq(listener "tcp" {\n  address = "127.0.0.1:$self->{plain_port}"\n  tls_disable = true\n$limits}\n)
 		  . qq(audit "file" "log" {\n  options {\n    file_path = "$self->{dir}/audit.log"\n    log_raw = "true"\n  }\n}\n));
 	my $pid = fork // croak "fork: $!";
 	if ($pid == 0)
