@@ -10,14 +10,14 @@ log.  Before their names it prints a line per case,
 
     case NAME KIND REQUEST WHERE STATUS
 
-which says: perform REQUEST (unwrap, wrap, describe, rotate) with the key NAME, and
+which says: perform REQUEST (unwrap, wrap, describe, rotate, destroy) with the key NAME, and
 STATUS must come of it ("ok|..." if several may).  A REQUEST in the plural (unwraps, wraps, rewraps)
 is three at once, of which STATUS may say one by one ("damaged/ok/ok").  WHERE is "shared", a session on the
 listener tls that other cases have as well, or the listener of a session of the case's own,
 whose token ends in ".NAME"; where that is the name of a host, nobody listens.
 
-A key that is no case's is a good one.  Of a rotation that was done the log says
-"rotated NAME VERSION".  What must not be passed on has CANARY in it.
+A key that is no case's is a good one.  Of what was done the log says "rotated NAME VERSION"
+and "deleted NAME".  What must not be passed on has CANARY in it.
 """
 
 import base64
@@ -38,6 +38,7 @@ NOBODY = "hangs.test"
 lock = threading.Lock()
 sealed = {}                 # ciphertext: (plaintext, binding), both as they came
 versions = {}               # of keys; 1 if not there
+deleted = set()             # keys
 counts = {}                 # how often a case has bitten
 cases = {}
 spoilers = {}               # the context of the item that spoils a case's batches
@@ -108,14 +109,25 @@ def rotate(connection, name):
     return 200, envelope(key_data(name))
 
 
+def delete(connection, name):
+    with lock:
+        deleted.add(name)
+        connection.server.log.write("deleted", name)
+    return 200, envelope({})
+
+
 def errors(said):
     return text({"errors": [said], "warnings": [CANARY]})
 
 
 def truth(connection, operation, name):
     """Status and body of what Vault would answer."""
-    if operation == "describe":
+    if operation == "describe" and name in deleted:
+        return 404, text({"errors": []})
+    if operation in ("describe", "config"):
         return 200, envelope(key_data(name))
+    if operation == "delete":
+        return delete(connection, name)
     if operation == "self":
         return 200, envelope(self_data())
     if operation == "rotate":
@@ -134,8 +146,10 @@ def vault(connection, *words):
     token = connection.headers.get("x-vault-token", "")
     if words[:2] == ("auth", "token"):
         operation, name = "self", token.rpartition(".")[2]
-    elif words[-1] == "rotate":
-        operation, name = "rotate", words[-2]
+    elif words[-1] in ("rotate", "config"):
+        operation, name = words[-1], words[-2]
+    elif connection.method == "DELETE":
+        operation, name = "delete", words[-1]
     else:
         operation, name = {"keys": "describe"}.get(words[1], words[1]), words[-1]
     case = cases.get(name)
@@ -328,7 +342,8 @@ class Case:
         self.bite = bite
 
 
-REQUEST_OF = {"decrypt": "unwrap", "encrypt": "wrap", "describe": "describe", "rotate": "rotate", "self": "unwrap"}
+REQUEST_OF = {"decrypt": "unwrap", "encrypt": "wrap", "describe": "describe", "rotate": "rotate", "self": "unwrap",
+              "delete": "destroy", "config": "destroy"}
 
 
 def add(kind, at, bite, status="unavailable", request=None, where="shared"):
@@ -549,6 +564,20 @@ def rotations():
         add("rotation-not-done", "rotate", not_acting(bite))
 
 
+def deletions():
+    for bite in (raw(lambda body: b""), reset(0), reset(40), says(500, errors(CANARY)), says(503, errors(CANARY)), body_is(b"{}"),
+                 body_is(b"<html>"), raw(lambda body: b"HTTP/1.1 204 No Content\r\n\r\n", stay=True), redirect(307, "plain", "other")):
+        add("deletion-lost", "delete", bite, "ok")
+    for at in (0, 30):
+        add("deletion-hangs", "delete", silent(at))
+    for bite in (raw(lambda body: b""), reset(0), says(500, errors(CANARY)), body_is(b"{}"), redirect(307, "plain", "other"), silent(0)):
+        add("deletion-not-done", "delete", not_acting(bite))
+        add("deletion-not-done", "config", not_acting(bite))
+    for operation in ("delete", "config"):
+        add("deletion-not-done", operation, not_acting(says(403, errors(CANARY))), "denied")
+        add("deletion-not-done", operation, not_acting(says(400, errors(CANARY))), "invalid")
+
+
 def logins():
     sample = len(samples()["self"])
     own = {"where": "tls"}
@@ -689,7 +718,7 @@ def batch_keys():
 
 
 def main():
-    for part in (slow_ones, logins, rotations, cut_ones, wrong_types, wrong_texts, wrong_keys, statuses, framing, batches):
+    for part in (slow_ones, logins, rotations, deletions, cut_ones, wrong_types, wrong_texts, wrong_keys, statuses, framing, batches):
         part()
     # for what the test itself is about: the first five are of a service that is down
     cases["down"] = Case("decrypt", first(5, says(503, errors(CANARY))))

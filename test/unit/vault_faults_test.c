@@ -288,7 +288,7 @@ open_sessions(const char *listener, const char *who, int timeout_ms, int concurr
 	(void) snprintf(config, sizeof(config), "%s/config.%d", directory, number);
 	(void) snprintf(text, sizeof(text), TOKEN ".%s\n", who);
 	write_file(token, text);
-	(void) snprintf(text, sizeof(text), "[vault v]\naddress = https://%s\nca_file = %s/ca.pem\nauth = token_file\ntoken_file = %s\nallow_keys = transit/keys/*\n",
+	(void) snprintf(text, sizeof(text), "[vault v]\naddress = https://%s\nca_file = %s/ca.pem\nauth = token_file\ntoken_file = %s\nallow_keys = transit/keys/*\nallow_destroy = on\n",
 					address, directory, token);
 	write_file(config, text);
 	if (pge_kms_sessions_open(&settings, config, &sessions, detail) != PGE_OK || sessions->problem[0] != '\0')
@@ -300,7 +300,8 @@ static int
 type_of(const char *request)
 {
 	return strncmp(request, "wrap", 4) == 0 ? PGE_FRAME_WRAP_NEW : strcmp(request, "describe") == 0 ? PGE_FRAME_DESCRIBE_KEK :
-		strcmp(request, "rotate") == 0 ? PGE_FRAME_ROTATE_KEK : strncmp(request, "rewrap", 6) == 0 ? PGE_FRAME_REWRAP : PGE_FRAME_UNWRAP;
+		strcmp(request, "rotate") == 0 ? PGE_FRAME_ROTATE_KEK : strcmp(request, "destroy") == 0 ? PGE_FRAME_DESTROY_KEK :
+		strncmp(request, "rewrap", 6) == 0 ? PGE_FRAME_REWRAP : PGE_FRAME_UNWRAP;
 }
 
 static int
@@ -334,6 +335,8 @@ ask_all(const KmsSessions *sessions, const char *request, const char *listener, 
 		frame->uri[1] = frame->type == PGE_FRAME_REWRAP ? text_bytes(uri) : pge_bytes(NULL, 0);
 		frame->binding = of[i].binding;
 		frame->database = text_bytes("app");
+		if (frame->type == PGE_FRAME_DESTROY_KEK)
+			frame->immediate = pge_bytes((const uint8_t *) "\1", 1);
 		if (frame->type == PGE_FRAME_UNWRAP || frame->type == PGE_FRAME_REWRAP)
 		{
 			frame->check_value = pge_bytes(of[i].check_value, PGE_CHECK_VALUE_LEN);
@@ -535,13 +538,14 @@ count(const Case * c)
 
 /* A change may have been done once, and has been if we were told so. */
 static bool
-rotated_rightly(const Case * c)
+changed_rightly(const Case * c)
 {
-	int			times = strcmp(c->request, "rotate") == 0 ? logged("rotated %s ", c->name) : 0;
+	int			times = strcmp(c->request, "rotate") == 0 ? logged("rotated %s ", c->name) :
+	strcmp(c->request, "destroy") == 0 ? logged("deleted %s\n", c->name) : 0;
 
-	if (strcmp(c->kind, "rotation-lost") == 0 || strcmp(c->kind, "rotation-cut") == 0)
+	if (strcmp(c->kind, "rotation-lost") == 0 || strcmp(c->kind, "rotation-cut") == 0 || strcmp(c->kind, "deletion-lost") == 0)
 		return times == 1 || (times == 0 && c->out_of_time);
-	if (strcmp(c->kind, "rotation-hangs") == 0)
+	if (strcmp(c->kind, "rotation-hangs") == 0 || strcmp(c->kind, "deletion-hangs") == 0)
 		return times <= 1;
 	return times == 0;
 }
@@ -553,7 +557,7 @@ judge(const Case * c)
 
 	for (int i = 0; i < c->n; i++)
 		expected = expected && ((c->allowed[i] >> c->statuses[i] & 1) != 0 || c->out_of_time);
-	if (!check(expected && !c->untold && !c->wrong_key && !c->indiscreet && c->late_ms < LATE_MS && rotated_rightly(c),
+	if (!check(expected && !c->untold && !c->wrong_key && !c->indiscreet && c->late_ms < LATE_MS && changed_rightly(c),
 			   "%s: %s %s", c->kind, c->request, c->name))
 		printf("#   %s (last: %s), %lld ms late,%s%s rotated %d: %s\n", pge_status_name(c->statuses[0]), pge_status_name(c->statuses[c->n - 1]), (long long) c->late_ms,
 			   c->wrong_key ? " a wrong key," : "", c->indiscreet ? " a canary," : "", logged("rotated %s ", c->name),
