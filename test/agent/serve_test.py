@@ -239,6 +239,33 @@ def makes_and_opens_keys():
         claim(client.ask(DESCRIBE_KEK, [("uri", second)]).one("kek_version") == b"2", "DESCRIBE_KEK tells it")
         claim(client.ask(UNWRAP, dek.request(uri=second, wrapped=moved.one("wrapped"))).one("dek") == key,
               "and version 1 still opens")
+        for kind, fields in ((DESTROY_KEK, [("immediate", b"\1")]), (RESTORE_KEK, [])):
+            answer = client.ask(kind, [("uri", second), ("database", b"app")] + fields)
+            claim(answer.status == DENIED and "allow_destroy = on" in answer.detail(), "request %d is denied by default, with the line to add" % kind)
+        claim(client.ask(UNWRAP, dek.request(uri=second, wrapped=moved.one("wrapped"))).one("dek") == key, "and the KEK is there")
+        client.close()
+
+
+def destroys_where_it_may():
+    with Agent(PROGRAM) as agent:
+        client = Client(agent)
+        uri, kept = make_kek(client), make_kek(client)
+        dek = Dek(client, uri, 7)
+        path = agent.write_config("[local]\nallow_destroy = on\nallow_databases = app\n")
+        agent.configure(kms_config_file=path)
+        client.wait_status(kms_config_file=path)
+        app, now = ("database", b"app"), ("immediate", b"\1")
+        claim(client.ask(DESTROY_KEK, [("uri", uri), now]).status == DENIED, "DESTROY_KEK of no database is denied")
+        claim(client.ask(DESTROY_KEK, [("uri", uri), app]).status == INVALID, "without a way back it has to be said")
+        claim(client.ask(DESTROY_KEK, [("uri", uri), app, ("immediate", b"\0")]).status == MALFORMED, "in one way")
+        claim(client.ask(UNWRAP, dek.request() + [app]).status == OK, "nothing has happened")
+        answer = client.ask(DESTROY_KEK, [("uri", uri), app, now])
+        claim(answer.status == OK and "copies and backups" in answer.detail() and answer.all("kek_version") == [], "DESTROY_KEK destroys, and says what that does not reach")
+        claim(client.ask(UNWRAP, dek.request() + [app]).status == KEK_NOT_FOUND, "what it wrapped does not open")
+        claim(client.ask(DESTROY_KEK, [("uri", uri), app, now]).status == KEK_NOT_FOUND, "it is gone")
+        claim(client.ask(RESTORE_KEK, [("uri", uri), app]).status == KEK_NOT_FOUND, "for good")
+        answer = client.ask(RESTORE_KEK, [("uri", kept), app])
+        claim(answer.status == OK and answer.one("kek_version") == b"1", "another KEK is there")
         client.close()
 
 
@@ -783,7 +810,7 @@ def gone(pid):
         return True
 
 
-QUICK = [reads_a_configuration, holds_to_its_configuration, starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
+QUICK = [reads_a_configuration, holds_to_its_configuration, destroys_where_it_may, starts_and_says_so, is_not_dumpable, is_not_for_hands, needs_settings_with_secret, proves_itself_both_ways,
          closes_on_anything_wrong, closes_slow_greeters, refuses_other_users, makes_and_opens_keys, refuses_what_is_wrong,
          answers_pipelined_requests, leaks_no_descriptors, lets_the_idle_make_room, reloads, waits_for_no_passphrase, limits_the_command_at_once, leaves_no_command_behind, ends_in_time, ends_with_a_deaf_client, dies_with_its_keeper]
 SLOW = [joins_equal_unwraps, joins_nothing_over_a_reload, ends_in_good_time, forgets_who_left, drops_what_nobody_waits_for, keeps_calls_in_flight, keeps_who_waits, refuses_overload,

@@ -120,6 +120,13 @@ is($node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM envelope.key) + (S
 	'0', 'and nothing is written');
 connection_mode('odd uri');
 $node->fails_with(q{SELECT envelope_create_kek('main')}, 'KE006', 'a KEK with an odd URI');
+$node->fails_with(q{SELECT envelope_alter_kek('lied', uri) FROM envelope.kek}, 'KE006', 'nor is one altered to that');
+connection_mode('drop');
+forget();
+$lost = $node->fails_with(q{SELECT envelope_destroy_kek('lied', uri, true) FROM envelope.kek}, 'KE006', 'a destruction whose answer is lost');
+like($lost, qr/it may have been carried out/, 'does not claim to know');
+is(scalar(() = all_seen() =~ /^request 23$/mg), 1, 'and is asked for once');
+is($node->safe_psql('postgres', 'SELECT state, uri FROM envelope.kek'), 'enabled|local:6d0e4b4c-1a35-4b1c-9a5e-6a1d8f3c2b11', 'the row stays as it was');
 connection_mode('');
 $node->fails_with(q{SELECT envelope_rotate_kek('lied')}, 'KE006', 'a rotation without a version');
 $node->fails_with(q{SELECT * FROM rewrap_all('lied', 'lied')}, 'KE006', 'a KEK that has no version');

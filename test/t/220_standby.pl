@@ -65,6 +65,7 @@ $admin->close;
 
 # Administration says that it cannot be done here; what only looks can.
 for my $sql (q{SELECT envelope_create_kek('here')}, q{SELECT envelope_rotate_kek('main')},
+	q{SELECT envelope_alter_kek('main', 'local:x')}, q{SELECT envelope_enable_kek('main')}, q{SELECT envelope_destroy_kek('main', 'local:x', true)},
 	q{SELECT envelope_create_key('here', 'main')}, q{SELECT envelope_rotate_key('acme')},
 	q{SELECT envelope_enable_key('acme')}, q{SELECT envelope_grant('acme', 'postgres', '{encrypt}')},
 	q{SELECT rewrap_all('main', 'main')}, q{CALL envelope_rewrap('main', 'main')})

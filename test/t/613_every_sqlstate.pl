@@ -79,6 +79,7 @@ $admin = $node->session;
 says($admin, "not preloaded, $_", "SELECT $_", 'KE015', undef, qr/^Add pg_envelope to shared_preload_libraries in postgresql\.conf \(shared_preload_libraries = 'pg_envelope'\) and restart the server\.$/)
   for q{envelope_encrypt('x', 'k')}, q{envelope_encrypt_bytea('x', 'k')}, q{envelope_decrypt(sealed, 'k') FROM t}, q{envelope_decrypt(sealed) FROM t},
   q{envelope_decrypt_bytea(sealed, 'k') FROM t}, q{envelope_reencrypt(sealed, 'k') FROM t}, q{envelope_create_kek('x')}, q{envelope_rotate_kek('main')},
+  q{envelope_alter_kek('main', 'local:x')}, q{envelope_enable_kek('main')}, q{envelope_destroy_kek('main', 'local:x')},
   q{envelope_create_key('x', 'main')}, q{envelope_rotate_key('k')}, q{envelope_disable_key('k')}, q{envelope_destroy_key('k')},
   q{envelope_mark_compromised('k', 1)}, q{envelope_prewarm()}, q{envelope_cache_flush()}, q{* FROM rewrap_all('main', 'main')}, q{* FROM envelope_status()};
 is(everything($node), $before, 'and nothing is changed');
