@@ -19,9 +19,9 @@
 #define ID_CHUNK	256
 
 static int	compare_names(const ListCell *a, const ListCell *b);
-static bool find_live_dek(const char *kek, KekUser * user);
-static bool is_live(uint32 dek_id, KekUser * user);
-static bool find_live_key(const char *kek, KekUser * user);
+static bool find_live_dek(const char *kek, KekUser *user);
+static bool is_live(uint32 dek_id, KekUser *user);
+static bool find_live_key(const char *kek, KekUser *user);
 
 List *
 pge_keyring_names_of_key(const char *uri)
@@ -55,14 +55,14 @@ compare_names(const ListCell *a, const ListCell *b)
 }
 
 bool
-pge_keyring_find_kek_user(const char *kek, KekUser * user)
+pge_keyring_find_kek_user(const char *kek, KekUser *user)
 {
 	memset(user, 0, sizeof(*user));
 	return find_live_dek(kek, user) || find_live_key(kek, user);
 }
 
 static bool
-find_live_dek(const char *kek, KekUser * user)
+find_live_dek(const char *kek, KekUser *user)
 {
 	uint32		dek_ids[ID_CHUNK];
 	uint32		after = 0;
@@ -79,7 +79,7 @@ find_live_dek(const char *kek, KekUser * user)
 }
 
 static bool
-is_live(uint32 dek_id, KekUser * user)
+is_live(uint32 dek_id, KekUser *user)
 {
 	KeyringDek	dek;
 	bool		found = pge_keyring_find_dek(dek_id, &dek);
@@ -96,7 +96,7 @@ is_live(uint32 dek_id, KekUser * user)
 }
 
 static bool
-find_live_key(const char *kek, KekUser * user)
+find_live_key(const char *kek, KekUser *user)
 {
 	KeyringScan scan;
 	ScanKeyData scankey;

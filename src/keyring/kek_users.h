@@ -18,7 +18,7 @@ typedef struct KekUser
 	uint32		dek_id;			/* 0: only the next version */
 	int32		version;
 	char		key_id[PGE_KEY_ID_MAX + 1];
-}			KekUser;
+} KekUser;
 
 /*
  * The names (char *, palloc'd, in the order of strcmp) of all KEKs that are the
@@ -30,6 +30,6 @@ extern List *pge_keyring_names_of_key(const char *uri);
  * Is there one that is not destroyed?  A wrapping whose data key is not there counts:
  * its row may yet arrive.
  */
-extern bool pge_keyring_find_kek_user(const char *kek, KekUser * user);
+extern bool pge_keyring_find_kek_user(const char *kek, KekUser *user);
 
 #endif							/* PGE_KEYRING_KEK_USERS_H */

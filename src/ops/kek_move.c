@@ -35,18 +35,18 @@ typedef struct KekMove
 	const char *what;			/* the message if it cannot be done */
 	List	   *proved;			/* versions (char *), in "context" */
 	MemoryContext context;
-}			KekMove;
+} KekMove;
 
 static void refuse_destroyed(const KeyringKek *kek);
-static void prove_versions(KekMove * move);
-static void prove_version_of(KekMove * move, uint32 dek_id);
+static void prove_versions(KekMove *move);
+static void prove_version_of(KekMove *move, uint32 dek_id);
 static const KeyringWrapping *wrapping_under(const KeyringWrapping *wrappings, int count, const char *kek);
-static bool is_proved(const KekMove * move, const char *version);
-static void prove_wrapping(const KekMove * move, const KeyringDek *dek, const KeyringWrapping *wrapping);
-static void refuse_wrapping(const KekMove * move, const KeyringDek *dek, const KeyringWrapping *wrapping,
+static bool is_proved(const KekMove *move, const char *version);
+static void prove_wrapping(const KekMove *move, const KeyringDek *dek, const KeyringWrapping *wrapping);
+static void refuse_wrapping(const KekMove *move, const KeyringDek *dek, const KeyringWrapping *wrapping,
 							PgeStatus status, PgeBytes detail) pg_attribute_noreturn();
-static void tell_other_names(const KekMove * move, const char *old_uri);
-static void tell_names_left(const KekMove * move, const char *old_uri);
+static void tell_other_names(const KekMove *move, const char *old_uri);
+static void tell_names_left(const KekMove *move, const char *old_uri);
 
 char *
 pge_alter_kek(const char *name, const char *uri)
@@ -90,7 +90,7 @@ refuse_destroyed(const KeyringKek *kek)
 }
 
 static void
-prove_versions(KekMove * move)
+prove_versions(KekMove *move)
 {
 	MemoryContext per_dek = AllocSetContextCreate(CurrentMemoryContext, "proof of one data key",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -118,7 +118,7 @@ prove_versions(KekMove * move)
 }
 
 static void
-prove_version_of(KekMove * move, uint32 dek_id)
+prove_version_of(KekMove *move, uint32 dek_id)
 {
 	KeyringDek	dek;
 	KeyringWrapping *wrappings;
@@ -148,7 +148,7 @@ wrapping_under(const KeyringWrapping *wrappings, int count, const char *kek)
 }
 
 static bool
-is_proved(const KekMove * move, const char *version)
+is_proved(const KekMove *move, const char *version)
 {
 	ListCell   *cell;
 
@@ -161,7 +161,7 @@ is_proved(const KekMove * move, const char *version)
 }
 
 static void
-prove_wrapping(const KekMove * move, const KeyringDek *dek, const KeyringWrapping *wrapping)
+prove_wrapping(const KekMove *move, const KeyringDek *dek, const KeyringWrapping *wrapping)
 {
 	uint8		bytes[PGE_BINDING_MAX];
 	PgeBuffer	binding = {bytes, 0, sizeof(bytes)};
@@ -182,7 +182,7 @@ prove_wrapping(const KekMove * move, const KeyringDek *dek, const KeyringWrappin
 }
 
 static void
-refuse_wrapping(const KekMove * move, const KeyringDek *dek, const KeyringWrapping *wrapping,
+refuse_wrapping(const KekMove *move, const KeyringDek *dek, const KeyringWrapping *wrapping,
 				PgeStatus status, PgeBytes detail)
 {
 	if (status != PGE_WRAPPING_DAMAGED && status != PGE_KEK_NOT_FOUND)
@@ -197,7 +197,7 @@ refuse_wrapping(const KekMove * move, const KeyringDek *dek, const KeyringWrappi
 
 /* Its old URI has led nowhere, or leads nowhere soon: for the others, too. */
 static void
-tell_names_left(const KekMove * move, const char *old_uri)
+tell_names_left(const KekMove *move, const char *old_uri)
 {
 	ListCell   *cell;
 	KeyringKek	kek;
@@ -214,7 +214,7 @@ tell_names_left(const KekMove * move, const char *old_uri)
 }
 
 static void
-tell_other_names(const KekMove * move, const char *old_uri)
+tell_other_names(const KekMove *move, const char *old_uri)
 {
 	ListCell   *cell;
 	KeyringKek	kek;

@@ -774,6 +774,7 @@ check_destroy(const char *command)
 	check(strstr(result.detail, file) != NULL && strstr(result.detail, "copies") != NULL, "with what that does not reach: %s", result.detail);
 	check(strstr(result.detail, "Missing") == NULL && !result.alarm, "and no alarm, since nobody misses it");
 	check_status(unwrap(doomed.uri, "row", wrapped_of(&wrapped), &result), PGE_KEK_NOT_FOUND, "it does not unwrap from memory");
+	check(strstr(result.detail, "Missing") == NULL && !result.alarm, "where it is not missed either: %s", result.detail);
 	check_status(destroy(doomed.uri, true, &result), PGE_KEK_NOT_FOUND, "a second time there is none");
 	check_status(restore(doomed.uri, &result), PGE_KEK_NOT_FOUND, "no way back");
 	check(strstr(result.detail, "keyring restore") != NULL, "but by a copy");

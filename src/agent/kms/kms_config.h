@@ -11,7 +11,7 @@
  *
  * Settings of every section:
  *	allow_keys = pattern, ...		keys that SQL may name (key_uri.h); none: none
- *	allow_databases = name, ...		whose sessions wrap, unwrap, make and rotate; default any;
+ *	allow_databases = name, ...		whose sessions wrap, unwrap, make, rotate and destroy; default any;
  *									a fence against mistakes, no wall
  *	allow_keyrings = uuid, ...		whose DEKs it wraps and unwraps; default any
  *	allow_destroy = on | off		whether SQL may destroy its KEKs, and call that off; default off:

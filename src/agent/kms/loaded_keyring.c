@@ -64,7 +64,7 @@ typedef struct Removal
 	LoadedKeyring *loaded;
 	const uint8_t *uuid;
 	bool		refused;		/* set by the change: the file is not taken */
-}			Removal;
+} Removal;
 
 static PgeStatus try_command(LoadedKeyring *loaded, const char *command);
 static PgeStatus read_file(LoadedKeyring *loaded, const KeyringStamp *seen, const KmsCall *call, KmsResult *result);
