@@ -36,6 +36,8 @@ sub configure { $node->configure_services("$dir/kms.conf", join('', @_)); return
 # README's, for these keys.
 my ($readme) = slurp_file("$FindBin::RealBin/../../README.md") =~ /<!-- vault destroy policy -->\n```hcl\n(.*?)```/s or BAIL_OUT('README');
 my $destroying = join '', map { $readme =~ s/acme/$_/gr } qw(acme lost);
+my ($steps) = slurp_file("$FindBin::RealBin/../../README.md") =~ /<!-- shredding sql -->\n```sql\n(.*?)```/s or BAIL_OUT('README');
+is($steps =~ s{'vault://\S+?'}{'$uri{acme}'}, 1, "README's steps name a KEK");
 
 sql("SELECT envelope_create_kek('$_', '$uri{$_}')") for @keys;
 sql("SELECT envelope_create_kek('alias', '$uri{acme}'), envelope_create_kek('twin', '$uri{moved}'), envelope_create_kek('local')");
@@ -72,10 +74,10 @@ is(join(' ', map { state($_) } qw(acme alias lost)), 'enabled enabled enabled', 
 # A tenant's data, for good: README's steps.
 #
 $bao->policy('db', $everyday . $destroying);
-sql(q{SELECT envelope_disable_key('acme')});
-sql(q{SELECT envelope_destroy_key('acme')});
 $bao->audited;
-my (undef, $said) = $node->try(destroy('acme'));
+my ($out, $said) = $node->try($steps);
+unlike($said, qr/ERROR/, 'all of them are taken');
+like($out, qr/^\Q$uri{acme}\E$/m, 'and the URI is where they look');
 like($said, qr/WARNING:  01000: KEK "acme" is destroyed\nDETAIL:  Key "transit\/keys\/acme" of \[vault corp\] is deleted, which is final\./, 'a KEK is destroyed, and a warning says that it is final');
 like($said, qr/NOTICE:  00000: KEK "alias" is the same key, and is destroyed with it/, 'its other name with it');
 like($said, qr/NOTICE:  00000: backups made before .* need KEK "acme"\nDETAIL:  .*Other databases that use the key cannot be seen from here\./, 'and who may need it');
@@ -146,7 +148,6 @@ $node->fails_with(sprintf($open, 'mover'), '22023', 'where the service was there
 $err = $node->fails_with(qq{SELECT envelope_alter_kek('moved', '$new/other')}, '22023', 'another key is not it');
 like($err, qr{"\Q$new\E/other" is another key than KEK "moved"\nDETAIL:  Version "[12]" of the KEK wrapped version [12] of key "mover", which does not open there: }, 'as is told');
 is(sql(q{SELECT uri FROM envelope.kek WHERE name = 'moved'}), $uri{moved}, 'and nothing has changed');
-my ($out);
 ($out, $said) = $node->try(qq{SELECT envelope_alter_kek('moved', 'https://@{[ $bao->server ]}/v1/transit/keys/moved')});
 is($out, "$new/moved", 'the same key at its new address is, in its one spelling');
 like($said, qr/NOTICE:  00000: KEK "twin" still has the URI that KEK "moved" had/, 'who else has the old one is told');
