@@ -19,13 +19,15 @@
 static const char usage_text[] =
 "Usage: pg_envelope_agent check-config FILE\n"
 "\n"
-"Reads FILE as the server reads pg_envelope.kms_config_file, and prints each\n"
-"section as it was understood, or the first line that is wrong and why. Run it\n"
-"as the server's user. No key service is asked.\n"
+"Reads FILE as the server reads pg_envelope.kms_config_file, or, if it has a\n"
+"section [agent], as \"serve --config FILE\" does, and prints each section as it\n"
+"was understood, or the first line that is wrong and why. Run it as the user of\n"
+"the server or of that service. No key service is asked.\n"
 "\n"
 "Exit status: 0 the file is good, 1 it is not (the reason is on stderr),\n"
 "2 wrong usage.\n";
 
+static void print_agent(const KmsConfig *config);
 static void print_instance(const KmsInstance *instance);
 static void print_texts(const char *name, char *const *texts, int count, const char *none);
 static void print_keyrings(const KmsInstance *instance);
@@ -51,10 +53,28 @@ pge_command_check_config(int argc, char **argv)
 		fprintf(stderr, "pg_envelope_agent: %s\n", detail);
 		return COMMAND_FAILED;
 	}
+	print_agent(config);
 	for (int i = 0; i < config->count; i++)
 		print_instance(&config->instances[i]);
 	pge_kms_config_free(config);
 	return COMMAND_OK;
+}
+
+/* Of an agent that is a service; its defaults too, as it will use them. */
+static void
+print_agent(const KmsConfig *config)
+{
+	KmsAgentSection section;
+
+	if (!pge_kms_config_agent(config, &section))
+		return;
+	printf("[agent], line %d\n", config->agent.line);
+	printf("  server_user = %s (user id %u)\n", section.server_user, (unsigned) section.server_uid);
+	printf("  socket = %s\n", section.socket);
+	printf("  keyring_file = %s\n", section.keyring_file);
+	printf("  keyring_passphrase_command = %s\n", section.keyring_passphrase_command);
+	printf("  concurrency = %d\n", section.concurrency);
+	printf("  timeout_ms = %d\n", section.timeout_ms);
 }
 
 static void

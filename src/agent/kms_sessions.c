@@ -45,7 +45,9 @@ static atomic_int users_of_slot[KMS_SESSIONS_MAX];	/* sessions that are open,
 static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 							   KmsTarget *target, char *detail);
 static bool takes_groups(const KmsTarget *target);
-static KmsFile *read_file(const char *path, PgeStatus *status, char *detail);
+static KmsFile *read_file(const char *path, bool external, PgeStatus *status, char *detail);
+static KmsSettings settings_in_force(const KmsSettings *settings, const KmsConfig *config);
+static PgeStatus check_whose_file(const KmsConfig *config, const char *path, bool external, char *detail);
 static KmsFile *hold_file(KmsFile *file);
 static void release_file(KmsFile *file);
 static PgeStatus make_set(const KmsSessions *before, const KmsSettings *settings,
@@ -69,20 +71,27 @@ pge_kms_sessions_open(const KmsSettings *settings, const char *config_file,
 {
 	char		problem[KMS_DETAIL_LEN] = "";
 	PgeStatus	status;
-	KmsFile    *file = read_file(config_file, &status, problem);
+	KmsFile    *file = read_file(config_file, settings->external, &status, problem);
 
 	*sessions = NULL;
 	detail[0] = '\0';
 	if (file != NULL)
 	{
-		status = make_set(NULL, settings, file, sessions, problem);
+		KmsSettings own = settings_in_force(settings, file->config);
+
+		status = make_set(NULL, &own, file, sessions, problem);
 		release_file(file);
 	}
 	if (status == PGE_OK)
 		return PGE_OK;
+	if (settings->external)
+	{
+		memcpy(detail, problem, sizeof(problem));
+		return status;
+	}
 
 	/* without the file, then */
-	file = read_file("", &status, detail);
+	file = read_file("", false, &status, detail);
 	if (file == NULL)
 		return status;
 	status = make_set(NULL, settings, file, sessions, detail);
@@ -99,13 +108,15 @@ pge_kms_sessions_renew(const KmsSessions *before, const KmsSettings *settings,
 {
 	char		problem[KMS_DETAIL_LEN] = "";
 	char		detail[KMS_DETAIL_LEN];
+	KmsSettings own;
 	PgeStatus	status;
-	KmsFile    *file = read_file(config_file, &status, problem);
+	KmsFile    *file = read_file(config_file, settings->external, &status, problem);
 
 	*after = NULL;
 	if (file != NULL)
 	{
-		status = make_set(before, settings, file, after, problem);
+		own = settings_in_force(settings, file->config);
+		status = make_set(before, &own, file, after, problem);
 		release_file(file);
 	}
 	if (status != PGE_OK)
@@ -113,8 +124,15 @@ pge_kms_sessions_renew(const KmsSessions *before, const KmsSettings *settings,
 	if (status != PGE_OK)
 		return status;
 	memcpy((*after)->problem, problem, sizeof(problem));
-	*refusal = reload_sessions(*after, settings, refused);
+	own = settings_in_force(settings, (*after)->file->config);
+	*refusal = reload_sessions(*after, &own, refused);
 	return PGE_OK;
+}
+
+const KmsConfig *
+pge_kms_sessions_config(const KmsSessions *sessions)
+{
+	return sessions->file->config;
 }
 
 KmsSessions *
@@ -248,11 +266,17 @@ find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 
 /* NULL: it is not in order, or memory is short. */
 static KmsFile *
-read_file(const char *path, PgeStatus *status, char *detail)
+read_file(const char *path, bool external, PgeStatus *status, char *detail)
 {
 	KmsFile    *file = calloc(1, sizeof(*file));
 
 	*status = file == NULL ? PGE_OUT_OF_MEMORY : pge_kms_config_read(path, &file->config, detail);
+	if (*status == PGE_OK)
+	{
+		*status = check_whose_file(file->config, path, external, detail);
+		if (*status != PGE_OK)
+			pge_kms_config_free(file->config);
+	}
 	if (*status == PGE_OK)
 	{
 		atomic_init(&file->references, 1);
@@ -262,6 +286,40 @@ read_file(const char *path, PgeStatus *status, char *detail)
 		pge_kms_detail(detail, "The agent is out of memory.");
 	free(file);
 	return NULL;
+}
+
+/* An agent that is a service has no others than those of its file. */
+static KmsSettings
+settings_in_force(const KmsSettings *settings, const KmsConfig *config)
+{
+	KmsSettings own = *settings;
+	KmsAgentSection section;
+
+	if (settings->external && pge_kms_config_agent(config, &section))
+	{
+		own.keyring_file = section.keyring_file;
+		own.keyring_passphrase_command = section.keyring_passphrase_command;
+		own.timeout_ms = section.timeout_ms;
+		own.concurrency = section.concurrency;
+	}
+	return own;
+}
+
+/*
+ * Taken by the wrong one it would say something that does not hold: which keyring
+ * is used, above all.
+ */
+static PgeStatus
+check_whose_file(const KmsConfig *config, const char *path, bool external, char *detail)
+{
+	if (external == (config->agent.line > 0))
+		return PGE_OK;
+	if (external)
+		pge_kms_detail(detail, "\"%.200s\" has no section [agent], without which the agent does not know whom it serves.", path);
+	else
+		pge_kms_detail(detail, "Line %d of \"%.200s\": the section [agent] is for an agent that is a service of its own (pg_envelope.agent = external); this server starts its agent itself.",
+					   config->agent.line, path);
+	return PGE_INVALID;
 }
 
 static KmsFile *

@@ -59,7 +59,8 @@ typedef struct KmsTarget
 /*
  * The first set.  A configuration that is not in order is left out, with the
  * reason in "problem", because the local keyring has to work without it.
- * Otherwise *detail says why there is none.
+ * Otherwise *detail says why there is none.  With settings->external the section
+ * [agent] has the rest of the settings, and nothing works without the file.
  */
 extern PgeStatus pge_kms_sessions_open(const KmsSettings *settings, const char *config_file,
 									   KmsSessions **sessions, char *detail);
@@ -73,6 +74,9 @@ extern PgeStatus pge_kms_sessions_open(const KmsSettings *settings, const char *
 extern PgeStatus pge_kms_sessions_renew(const KmsSessions *before, const KmsSettings *settings,
 										const char *config_file, KmsSessions **after,
 										const char **refused, PgeStatus *refusal);
+
+/* What the set was made of; lives as long as it. */
+extern const KmsConfig *pge_kms_sessions_config(const KmsSessions *sessions);
 
 /* Any thread. */
 extern KmsSessions *pge_kms_sessions_hold(KmsSessions *sessions);

@@ -1,1 +1,1 @@
-key_uri_fuzz_SRCS = src/agent/kms/key_uri.c src/agent/kms/kms_config.c src/agent/kms/kms_detail.c src/agent/kms/kms_instance.c
+key_uri_fuzz_SRCS = src/agent/kms/key_uri.c src/agent/kms/kms_config.c src/agent/kms/kms_config_agent.c src/agent/kms/kms_detail.c src/agent/kms/kms_instance.c

@@ -95,6 +95,28 @@ refused(const char *why, const char *reason)
 }
 
 static void
+test_prints_agent(void)
+{
+	static const char text[] = "[local]\n[agent]\nserver_user = nobody\n";
+	static const char unknown[] = "[local]\n[agent]\nserver_user = no_such_user\n";
+
+	write_file(text, strlen(text), 0644);
+	check(check_config(file) == COMMAND_OK && err[0] == '\0', "a good file of a service");
+	check(strncmp(out,
+				  "[agent], line 2\n"
+				  "  server_user = nobody (user id 65534)\n"
+				  "  socket = /run/pg_envelope/agent.sock\n"
+				  "  keyring_file = /var/lib/pg_envelope/keyring\n"
+				  "  keyring_passphrase_command = \n"
+				  "  concurrency = 16\n"
+				  "  timeout_ms = 10000\n"
+				  "[local], line 1\n", 213) == 0, "is printed with its defaults");
+	write_file(unknown, strlen(unknown), 0644);
+	refused("a server_user that is not there", "Line 3 of \"");
+	refused("a server_user that is not there, with the reason", "there is no user \"no_such_user\" on this host");
+}
+
+static void
 test_prints(void)
 {
 	static const char text[] =
@@ -265,6 +287,7 @@ main(void)
 		abort();
 	snprintf(file, sizeof(file), "%s/c", top);
 	test_prints();
+	test_prints_agent();
 	test_names_the_line();
 	test_long_path();
 	test_usage();

@@ -98,6 +98,10 @@ test_whole(void)
 	pge_kms_config_free(config);
 }
 
+#define AGENT	"[agent]\nserver_user = a\n"
+#define TEN		"0123456789"
+#define HUNDRED	TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+
 /* Each with the number of its line, and the reason in words. */
 static const struct
 {
@@ -153,10 +157,30 @@ static const struct
 	{"[vault corp", 1, "\"]\""},
 	{"[vault corp] x", 1, "\"]\""},
 	{"[", 1, "\"]\""},
-	{"[]", 1, "one of: local, vault, other."},
+	{"[]", 1, "one of: local, vault, other, agent."},
 	{"[Vault corp]", 1, "one of: local"},
 	{"[ hvs.CAESIJs3cret ]", 1, "one of: local"},
-	{"[agent]", 1, "unknown kind of section \"agent\"; there are: local, vault, other."},
+	{"[agents]", 1, "unknown kind of section \"agents\"; there are: local, vault, other, agent."},
+	{"[agent]", 1, "needs the line server_user"},
+	{"\n[agent]\nserver_user =\n", 3, "\"server_user\" has no value"},
+	{"[agent corp]\nserver_user = a", 1, "has no name: [agent]"},
+	{"[agent]\nserver_user = a\n[local]\n[agent]\nserver_user = b", 4, "section [agent] is there already, at line 1"},
+	{AGENT "server_user = b", 3, "\"server_user\" of [agent] is given twice"},
+	{AGENT "allow_databases = a", 3, "unknown setting \"allow_databases\" of [agent]"},
+	{AGENT "allow_keyrings = a", 3, "unknown setting \"allow_keyrings\" of [agent]"},
+	{AGENT "allow_keys = a", 3, "unknown setting \"allow_keys\" of [agent]"},
+	{AGENT "address = a", 3, "unknown setting \"address\" of [agent]"},
+	{AGENT "keyring_file = a/b", 3, "keyring_file has to begin with \"/\""},
+	{AGENT "socket = agent.sock", 3, "socket has to begin with \"/\""},
+	{AGENT "\nsocket = /" HUNDRED "abcdefg", 4, "at most 107 bytes"},
+	{AGENT "concurrency = 0", 3, "a number from 1 to 256"},
+	{AGENT "concurrency = 257", 3, "a number from 1 to 256"},
+	{AGENT "concurrency = 4294967297", 3, "a number from 1 to 256"},
+	{AGENT "concurrency = +4", 3, "a number from 1 to 256"},
+	{AGENT "concurrency = 4 x", 3, "a number from 1 to 256"},
+	{AGENT "timeout_ms = 99", 3, "a number from 100 to 600000"},
+	{AGENT "timeout_ms = 600001", 3, "a number from 100 to 600000"},
+	{AGENT "timeout_ms = 10s", 3, "a number from 100 to 600000"},
 	{"\n" CORP "\n\n[vault corp]\n", 6, "section [vault corp] is there already, at line 2"},
 	{"[local]\n[local]\n", 2, "section [local] is there already, at line 1"},
 	{"[local]\nallow_keys = a", 2, "unknown setting \"allow_keys\" of [local]"},
@@ -164,7 +188,8 @@ static const struct
 	{"[other a]\naddress = a", 2, "unknown setting \"address\" of [other a]"},
 	{"\n[vault corp]\nca_file = x\n\n[local]\n", 2, "address is missing"},
 	{"\n[vault corp]\nca_file = x\n", 2, "address is missing"},
-	{"[vault corp]\nca_file = x\naddress = http://a\n[nonsense]\n", 3, "does not begin with https://"},
+	{"[vault corp]\nca_file = x\naddress = http://a\n[local]\n", 3, "does not begin with https://"},
+	{"[vault corp]\nca_file = x\naddress = http://a\n[nonsense]\n", 4, "unknown kind of section"},
 	{"[vault corp]\naddress = https://a:0\n", 2, "a port"},
 	{CORP "ca_file = x\r\n", 3, "carriage return"},
 	{"\xef\xbb\xbf[local]\n", 1, "byte order mark"},
@@ -191,6 +216,68 @@ test_bad_lines(void)
 		if (status != PGE_INVALID || line != bad[i].line || strstr(detail, bad[i].reason) == NULL)
 			printf("#   line %d: %s\n", line, detail);
 		pge_kms_config_free(status == PGE_OK ? config : NULL);
+	}
+}
+
+static void
+test_agent(void)
+{
+	static const char all[] =
+	"[vault corp]\naddress = https://a\n"
+	"[agent]\nserver_user = postgres\nsocket = /a/" HUNDRED "abcd\nkeyring_file = /k\n"
+	"keyring_passphrase_command = cat /p\nconcurrency = 256\ntimeout_ms = 100\n";
+	KmsConfig  *config;
+	KmsAgentSection section;
+
+	check_status(parse_bytes("[local]\n[vault corp]\naddress = https://a\n", 40, &config), PGE_OK, "a file without [agent]");
+	check(!pge_kms_config_agent(config, &section), "has none");
+	check(config->instances[0].spawned && config->instances[1].spawned, "and is for an agent that the server starts");
+	pge_kms_config_free(config);
+
+	check_status(parse_bytes(all, sizeof(all) - 1, &config), PGE_OK, "a file with all that [agent] may say");
+	check(pge_kms_config_agent(config, &section) && strcmp(section.server_user, "postgres") == 0 &&
+		  strlen(section.socket) == 107 && strcmp(section.keyring_file, "/k") == 0 &&
+		  strcmp(section.keyring_passphrase_command, "cat /p") == 0 &&
+		  section.concurrency == 256 && section.timeout_ms == 100, "says it");
+	check(!config->instances[0].spawned && !config->instances[1].spawned, "and is for an agent that is a service, in each section");
+	check(config->count == 2, "[agent] is no key service");
+	pge_kms_config_free(config);
+
+	check_status(parse_bytes(AGENT, sizeof(AGENT) - 1, &config), PGE_OK, "a file with the least that [agent] needs");
+	check(pge_kms_config_agent(config, &section) && strcmp(section.socket, "/run/pg_envelope/agent.sock") == 0 &&
+		  strcmp(section.keyring_file, "/var/lib/pg_envelope/keyring") == 0 &&
+		  section.keyring_passphrase_command[0] == '\0' &&
+		  section.concurrency == 16 && section.timeout_ms == 10000, "has defaults for the rest");
+	pge_kms_config_free(config);
+}
+
+static void
+test_user(void)
+{
+	static const struct
+	{
+		const char *text;
+		PgeStatus	status;
+		int			line;
+		const char *reason;
+	}			users[] = {
+		{"[local]\n", PGE_OK, 0, ""},
+		{"[agent]\nserver_user = nobody\n", PGE_OK, 0, ""},
+		{"[agent]\n\nserver_user = no such user\n", PGE_INVALID, 3, "no user \"no such user\""},
+		{"[agent]\nserver_user = root\n", PGE_INVALID, 2, "as whom no server runs"},
+	};
+
+	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++)
+	{
+		KmsConfig  *config;
+		int			at = -1;
+
+		check_status(parse_bytes(users[i].text, strlen(users[i].text), &config), PGE_OK, "user %zu: well formed", i);
+		detail[0] = '\0';
+		check(pge_kms_config_find_user(config, &at, detail) == users[i].status && at == users[i].line &&
+			  strstr(detail, users[i].reason) != NULL, "user %zu: %s", i, users[i].reason);
+		check(i != 1 || config->server_uid == 65534, "with the id that the system has for it");
+		pge_kms_config_free(config);
 	}
 }
 
@@ -430,6 +517,8 @@ main(void)
 	test_empty();
 	test_whole();
 	test_bad_lines();
+	test_agent();
+	test_user();
 	test_nul();
 	test_nothing_is_repeated();
 	test_limits();

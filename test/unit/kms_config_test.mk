@@ -1,1 +1,1 @@
-kms_config_test_SRCS = src/agent/kms/key_uri.c src/agent/kms/kms_config.c src/agent/kms/kms_detail.c src/agent/kms/kms_instance.c
+kms_config_test_SRCS = src/agent/kms/key_uri.c src/agent/kms/kms_config.c src/agent/kms/kms_config_agent.c src/agent/kms/kms_detail.c src/agent/kms/kms_instance.c

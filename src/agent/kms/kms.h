@@ -109,6 +109,9 @@ typedef struct KmsSettings
 	const char *keyring_passphrase_command; /* "" or NULL: none */
 	int			timeout_ms;		/* how long who asks will wait; 0: not known */
 	int			concurrency;	/* calls under way at most */
+	bool		external;		/* a service of its own: the file's [agent] says
+								 * all the above.  false: the server starts
+								 * it (instance->spawned) */
 	const KmsInstance *instance;	/* its section; of the local keyring an
 									 * empty one if there is none */
 } KmsSettings;
@@ -181,6 +184,9 @@ typedef struct KmsProvider
  * keyring, which makes KEKs that were given no URI.
  */
 extern const KmsProvider *const *pge_kms_providers(void);
+
+/* Not in the list, for no URI names it: the section [agent] (kms_config_agent.c). */
+extern const KmsProvider pge_kms_agent_section;
 
 /* Another step, PGE_OK so far. */
 extern KmsStep *pge_kms_way_step(KmsWay *way, const char *name, int64_t us);

@@ -33,7 +33,8 @@ static PgeStatus check_text(Parser * parser, PgeBytes bytes);
 static PgeStatus parse_heading(Parser * parser, char *text);
 static PgeStatus start_section(Parser * parser, const char *provider_name, const char *name);
 static PgeStatus add_instance(Parser * parser, const KmsProvider *provider, const char *name);
-static PgeStatus finish_section(Parser * parser);
+static PgeStatus check_sections(Parser * parser);
+static PgeStatus check_section(Parser * parser, KmsInstance *instance);
 static PgeStatus parse_setting(Parser * parser, char *text);
 static PgeStatus take_setting(Parser * parser, const char *name, char *value);
 static PgeStatus take_list(Parser * parser, const char *name, char *value, bool given, TakeElement take);
@@ -46,6 +47,7 @@ static PgeStatus unknown_setting(Parser * parser, const char *name);
 static PgeStatus given_twice(Parser * parser, const char *name);
 static PgeStatus unknown_provider(Parser * parser, const char *name);
 static bool is_embedded(const KmsProvider *provider);
+static bool is_single(const KmsProvider *provider);
 static bool is_setting_name(const char *name);
 static bool is_instance_name(const char *name);
 static bool parse_uuid(const char *text, uint8_t uuid[PGE_UUID_LEN]);
@@ -70,7 +72,10 @@ pge_kms_config_parse(PgeBytes text, KmsConfig **config, int *line, char *detail)
 	parser.config->count = 1;
 	parser.config->instances[0].provider = pge_kms_providers()[0];
 	parser.config->instances[0].many = KMS_MANY_MAX;
+	parser.config->agent.provider = &pge_kms_agent_section;
 	status = parse_lines(&parser, text);
+	if (status == PGE_OK)
+		status = check_sections(&parser);
 	if (status == PGE_OK)
 		*config = parser.config;
 	else
@@ -102,7 +107,7 @@ parse_lines(Parser * parser, PgeBytes text)
 		status = parse_line(parser, pge_bytes(start, len));
 		at += len + 1;
 	}
-	return status == PGE_OK ? finish_section(parser) : status;
+	return status;
 }
 
 static PgeStatus
@@ -191,17 +196,14 @@ trim(char *text)
 	return text;
 }
 
-/* "[provider name]" or "[local]" */
+/* "[provider name]", "[local]" or "[agent]" */
 static PgeStatus
 parse_heading(Parser * parser, char *text)
 {
 	size_t		len = strlen(text);
 	char	   *provider_name;
 	char	   *name;
-	PgeStatus	status = finish_section(parser);
 
-	if (status != PGE_OK)
-		return status;
 	if (text[len - 1] != ']')
 	{
 		pge_kms_detail(parser->detail, "the heading of a section does not end in \"]\".");
@@ -221,9 +223,11 @@ start_section(Parser * parser, const char *provider_name, const char *name)
 	const KmsProvider *provider = pge_kms_provider_named(provider_name);
 	KmsConfig  *config = parser->config;
 
+	if (strcmp(provider_name, pge_kms_agent_section.name) == 0)
+		provider = &pge_kms_agent_section;
 	if (provider == NULL)
 		return unknown_provider(parser, provider_name);
-	if (is_embedded(provider) != (name[0] == '\0'))
+	if (is_single(provider) != (name[0] == '\0'))
 	{
 		pge_kms_detail(parser->detail, name[0] == '\0' ? "the section needs a name: [%s NAME]." : "the section has no name: [%s].",
 					   provider->name);
@@ -235,9 +239,9 @@ start_section(Parser * parser, const char *provider_name, const char *name)
 					   KMS_INSTANCE_NAME_MAX);
 		return PGE_INVALID;
 	}
-	for (int i = 0; i < config->count; i++)
+	for (int i = -1; i < config->count; i++)
 	{
-		const KmsInstance *other = &config->instances[i];
+		const KmsInstance *other = i < 0 ? &config->agent : &config->instances[i];
 		char		heading[KMS_INSTANCE_HEADING_LEN];
 
 		if (other->line > 0 && other->provider == provider && strcmp(other->name, name) == 0)
@@ -256,7 +260,9 @@ add_instance(Parser * parser, const KmsProvider *provider, const char *name)
 {
 	KmsConfig  *config = parser->config;
 
-	if (is_embedded(provider))
+	if (provider == &pge_kms_agent_section)
+		parser->instance = &config->agent;
+	else if (is_embedded(provider))
 		parser->instance = &config->instances[0];
 	else if (config->count < KMS_INSTANCES_MAX)
 	{
@@ -274,16 +280,29 @@ add_instance(Parser * parser, const KmsProvider *provider, const char *name)
 	return PGE_OK;
 }
 
+/* In the file's order but for [agent] and [local]: whoever has it wrong reads of one after the other. */
+static PgeStatus
+check_sections(Parser * parser)
+{
+	KmsConfig  *config = parser->config;
+	PgeStatus	status = check_section(parser, &config->agent);
+
+	for (int i = 0; i < config->count && status == PGE_OK; i++)
+	{
+		config->instances[i].spawned = config->agent.line == 0;
+		status = check_section(parser, &config->instances[i]);
+	}
+	return status;
+}
+
 /* The provider may find fault with a line of it, or with the whole. */
 static PgeStatus
-finish_section(Parser * parser)
+check_section(Parser * parser, KmsInstance *instance)
 {
-	KmsInstance *instance = parser->instance;
 	int			line = 0;
 	PgeStatus	status;
 
-	parser->instance = NULL;
-	if (instance == NULL || instance->provider->check == NULL)
+	if (instance->line == 0 || instance->provider->check == NULL)
 		return PGE_OK;
 	status = instance->provider->check(instance, &line, parser->detail);
 	if (status != PGE_OK)
@@ -298,6 +317,12 @@ is_embedded(const KmsProvider *provider)
 	return provider == pge_kms_providers()[0];
 }
 
+static bool
+is_single(const KmsProvider *provider)
+{
+	return is_embedded(provider) || provider == &pge_kms_agent_section;
+}
+
 static PgeStatus
 unknown_provider(Parser * parser, const char *name)
 {
@@ -306,7 +331,8 @@ unknown_provider(Parser * parser, const char *name)
 	else
 		pge_kms_detail(parser->detail, "a section begins with [ and one of:");
 	for (const KmsProvider *const *p = pge_kms_providers(); *p != NULL; p++)
-		pge_kms_detail_append(parser->detail, "%s%s", (*p)->name, p[1] != NULL ? "," : ".");
+		pge_kms_detail_append(parser->detail, "%s,", (*p)->name);
+	pge_kms_detail_append(parser->detail, "%s.", pge_kms_agent_section.name);
 	return PGE_INVALID;
 }
 
@@ -346,6 +372,8 @@ take_setting(Parser * parser, const char *name, char *value)
 {
 	const KmsInstance *instance = parser->instance;
 
+	if (instance->provider == &pge_kms_agent_section)
+		return take_own(parser, name, value);
 	if (strcmp(name, "allow_keys") == 0 && !is_embedded(instance->provider))
 	{
 		PgeStatus	status = take_list(parser, name, value, instance->keys_line > 0, take_key);

@@ -19,6 +19,17 @@
  * and those that its provider lists (kms.h).  "[local]" has no name and takes
  * those but allow_keys only.
  *
+ * "[agent]" stands in the file of an agent that is a service of its own
+ * (pg_envelope_agent serve --config FILE), and only there:
+ *	server_user = name				the operating-system user whose processes it serves; needed
+ *	socket = path					default KMS_AGENT_SOCKET
+ *	keyring_file = path				of the local keyring; default KMS_AGENT_KEYRING
+ *	keyring_passphrase_command = command
+ *	concurrency = n					calls of one service under way at once; default 16
+ *	timeout_ms = n					how long the server's sessions wait (pg_envelope.kms_timeout); default 10000
+ * So a file tells by itself how its agent is started, and an agent that is
+ * started in the other way refuses it: what it says would be left out.
+ *
  * The file: a regular one, owned by root or by who runs this, not writable by
  * group or others; symbolic links are followed.
  *
@@ -26,6 +37,8 @@
  */
 #ifndef PGE_AGENT_KMS_CONFIG_H
 #define PGE_AGENT_KMS_CONFIG_H
+
+#include <sys/types.h>
 
 #include "agent/kms/key_uri.h"
 #include "base/bytes.h"
@@ -38,6 +51,10 @@
 #define KMS_INSTANCE_NAME_MAX	63	/* letters, digits, '-', '_', '.'; first a
 									 * letter or a digit */
 #define KMS_DATABASE_NAME_MAX	63
+#define KMS_AGENT_SOCKET		"/run/pg_envelope/agent.sock"
+#define KMS_AGENT_KEYRING		"/var/lib/pg_envelope/keyring"
+#define KMS_AGENT_CONCURRENCY	16
+#define KMS_AGENT_TIMEOUT_MS	10000
 
 struct KmsProvider;
 
@@ -52,7 +69,11 @@ typedef struct KmsInstance
 {
 	const struct KmsProvider *provider;
 	char		name[KMS_INSTANCE_NAME_MAX + 1];	/* "" : [local] */
-	int			line;			/* of its heading; 0: [local], not in the file */
+	int			line;			/* of its heading; 0: not in the file */
+	bool		spawned;		/* there is no [agent]: the server starts the
+								 * agent, in whose environment is no
+								 * credential then; set before
+								 * provider->check() */
 	char		server[KEY_URI_SERVER_MAX + 1]; /* set by provider->check():
 												 * "host:port", what URIs are
 												 * matched with */
@@ -76,16 +97,38 @@ typedef struct KmsConfig
 {
 	int			count;
 	KmsInstance instances[KMS_INSTANCES_MAX];
+	KmsInstance agent;			/* [agent]; line 0: there is none */
+	uid_t		server_uid;		/* of its server_user, if it was read from a
+								 * file */
 } KmsConfig;
 
+/* What [agent] says, or what holds without.  Spans point into the configuration. */
+typedef struct KmsAgentSection
+{
+	const char *server_user;
+	uid_t		server_uid;
+	const char *socket;
+	const char *keyring_file;
+	const char *keyring_passphrase_command; /* "": none */
+	int			concurrency;
+	int			timeout_ms;
+} KmsAgentSection;
+
 /* Parses; pure but for what provider->check() looks at.  *line and *detail tell
- * of the first error.  "config" is set on PGE_OK only. */
+ * of the first line that is not understood, or else of the first section that
+ * is not right.  "config" is set on PGE_OK only. */
 extern PgeStatus pge_kms_config_parse(PgeBytes text, KmsConfig **config, int *line,
 									  char *detail);
 
 /* Reads and parses; path "" or NULL: [local] alone.  *detail names file and line. */
 extern PgeStatus pge_kms_config_read(const char *path, KmsConfig **config, char *detail);
 extern void pge_kms_config_free(KmsConfig *config);
+
+/* false: there is no [agent]. */
+extern bool pge_kms_config_agent(const KmsConfig *config, KmsAgentSection *section);
+
+/* Sets server_uid if there is a server_user.  pge_kms_config_read() does it. */
+extern PgeStatus pge_kms_config_find_user(KmsConfig *config, int *line, char *detail);
 
 /* A setting of the provider's own.  NULL: not given. */
 extern const KmsSetting *pge_kms_setting_of(const KmsInstance *instance, const char *name);

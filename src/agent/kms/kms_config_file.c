@@ -118,6 +118,13 @@ parse(const char *path, PgeBytes text, KmsConfig **config, char *detail)
 	int			line;
 	PgeStatus	status = pge_kms_config_parse(text, config, &line, reason);
 
+	if (status == PGE_OK)
+		status = pge_kms_config_find_user(*config, &line, reason);
+	if (status != PGE_OK)
+	{
+		pge_kms_config_free(*config);
+		*config = NULL;
+	}
 	if (status != PGE_OK && line > 0)
 		pge_kms_detail(detail, "Line %d of \"%.*s\": %s", line, PATH_SHOWN, path, reason);
 	else if (status != PGE_OK)

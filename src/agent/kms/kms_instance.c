@@ -22,6 +22,7 @@ static void say_not_configured(const KmsConfig *config, const KeyUri *key, const
 static void say_not_allowed(const KmsInstance *instance, int addressed, const char *path, char *detail);
 static void say_several(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
 static PgeStatus say_not_for(const KmsInstance *instance, const char *what, const char *list, char *detail);
+static void free_instance(KmsInstance *instance);
 static void free_texts(char **texts, int count);
 static bool same_settings(const KmsInstance *a, const KmsInstance *b);
 
@@ -70,20 +71,23 @@ pge_kms_config_free(KmsConfig *config)
 	if (config == NULL)
 		return;
 	for (int i = 0; i < config->count; i++)
-	{
-		KmsInstance *instance = &config->instances[i];
-
-		for (int s = 0; s < instance->nsettings; s++)
-		{
-			free(instance->settings[s].name);
-			free(instance->settings[s].value);
-		}
-		free(instance->settings);
-		free_texts(instance->keys, instance->nkeys);
-		free_texts(instance->databases, instance->ndatabases);
-		free(instance->keyrings);
-	}
+		free_instance(&config->instances[i]);
+	free_instance(&config->agent);
 	free(config);
+}
+
+static void
+free_instance(KmsInstance *instance)
+{
+	for (int s = 0; s < instance->nsettings; s++)
+	{
+		free(instance->settings[s].name);
+		free(instance->settings[s].value);
+	}
+	free(instance->settings);
+	free_texts(instance->keys, instance->nkeys);
+	free_texts(instance->databases, instance->ndatabases);
+	free(instance->keyrings);
 }
 
 static void
