@@ -80,6 +80,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
+	pge_settings_find_agent_user();
 	test_crypto();
 	pge_secret_region_create(pge_dek_cache_size(pge_cache_size));
 	pge_client_register_callbacks();

@@ -55,12 +55,14 @@ if bao=$(test/tools/openbao.sh); then
 	cp "$bao" "$work/openbao"
 	chmod 755 "$work/openbao"
 fi
+other=$(test/tools/other_user.sh "$work" "$user")
+mapfile -t other <<<"$other"
 echo "Testing a copy of the tree in $work as $user; logs end in build/check/logs."
 
 # A job of its own (set -m), so that Ctrl-C comes to us alone.
 set -m
 (cd "$work/src" && exec env -u PGHOST -u PGPORT -u PGDATA -u PGUSER -u PGDATABASE -u PGPASSFILE -u PGSERVICE \
-	HOME="$work/home" TMPDIR="$work/tmp" PGE_WORK="$work" PGE_OPENBAO="$work/openbao" \
+	HOME="$work/home" TMPDIR="$work/tmp" PGE_WORK="$work" PGE_OPENBAO="$work/openbao" ${other[0]:+"${other[@]}"} \
 	"${as_user[@]}" test/tools/reaper.py "$work/left" test/suites.sh) </dev/null &
 suites=$!
 set +m

@@ -19,6 +19,8 @@
 #include "agent/handshake.h"
 #include "agent/jobs.h"
 #include "agent/kms_reload.h"
+#include "agent/own_socket.h"
+#include "agent/served.h"
 #include "agent/single_flight.h"
 
 #define AGENT_CLIENTS_MAX		1024
@@ -60,6 +62,7 @@ struct AgentClient
 	uint64_t	handshake_deadline;
 	uint64_t	last_heard;
 	pid_t		pid;
+	uint32_t	server;			/* served.h; 0: the only one */
 	AgentWaiter *waiters;
 	int			nwaiters;
 	bool		gone;			/* to be freed at the end of the turn */
@@ -86,9 +89,13 @@ typedef struct AgentCounters
 typedef struct Agent
 {
 	CURLM	   *multi;
+	bool		external;		/* a service of its own, no keeper's child */
+	uid_t		peer_uid;		/* whose processes it serves */
 	int			listen_fd;
+	OwnSocket	socket;			/* external */
+	ServedServers served;		/* external */
 	int			signal_fd;
-	FrameStream keeper;
+	FrameStream keeper;			/* external: closed */
 	bool		configured;
 	bool		stopping;
 	int			exit_code;

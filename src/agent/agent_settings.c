@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * agent_settings.c
- *	  What the keeper's SETTINGS frame says.
+ *	  What the keeper's SETTINGS frame says, or the section [agent].
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -53,6 +53,19 @@ pge_agent_settings_read(const PgeFrame *frame, AgentSettings *settings,
 	return PGE_OK;
 }
 
+void
+pge_agent_settings_take(AgentSettings *settings, const KmsAgentSection *section)
+{
+	settings->external = true;
+	settings->server_uid = section->server_uid;
+	snprintf(settings->socket, sizeof(settings->socket), "%s", section->socket);
+	snprintf(settings->keyring_file, sizeof(settings->keyring_file), "%s", section->keyring_file);
+	snprintf(settings->passphrase_command, sizeof(settings->passphrase_command), "%s",
+			 section->keyring_passphrase_command);
+	settings->kms_concurrency = section->concurrency;
+	settings->kms_timeout_ms = section->timeout_ms;
+}
+
 KmsSettings
 pge_agent_settings_kms(const AgentSettings *settings)
 {
@@ -61,6 +74,7 @@ pge_agent_settings_kms(const AgentSettings *settings)
 		.keyring_passphrase_command = settings->passphrase_command,
 		.timeout_ms = settings->kms_timeout_ms,
 		.concurrency = settings->kms_concurrency,
+		.external = settings->external,
 	};
 
 	return kms;

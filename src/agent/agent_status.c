@@ -68,6 +68,8 @@ pge_agent_status_make(Agent *agent, AgentStatus *status, uint64_t ticket,
 	add_number(frame, status, "key_services", (uint64_t) agent->sessions->count);
 	add_number(frame, status, "kms_concurrency",
 			   (uint64_t) agent->settings.kms_concurrency);
+	if (agent->external)
+		add_number(frame, status, "servers", (uint64_t) pge_served_clusters(&agent->served));
 	add_number(frame, status, "clients", (uint64_t) agent->nclients);
 	add_number(frame, status, "connections", counters->connections);
 	add_number(frame, status, "connections_refused", counters->refused);

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,13 +24,15 @@
 
 static bool make_room(Agent *agent, uint64_t now);
 static AgentClient *find_idle(const Agent *agent, uint64_t now);
-static bool is_same_user(int fd, pid_t *pid);
+static bool is_expected_user(const Agent *agent, int fd, struct ucred *peer);
 static void add_client(Agent *agent, int fd, pid_t pid, uint64_t now);
 static void read_input(AgentClient *client, uint64_t now);
 static void take_frames(Agent *agent, AgentClient *client);
 static PgeStatus take_frame(Agent *agent, AgentClient *client, PgeBytes bytes);
 static PgeStatus take_hello(Agent *agent, AgentClient *client,
 							const PgeFrame *frame);
+static PgeStatus take_greeting(Agent *agent, AgentClient *client,
+							   const PgeFrame *frame);
 static bool is_request(const PgeFrame *frame);
 static void refuse_client(Agent *agent, AgentClient *client, const char *why);
 static void log_refusal(Agent *agent, pid_t pid, const char *why);
@@ -55,7 +58,7 @@ pge_session_accept(Agent *agent, uint64_t now)
 	{
 		int			fd = accept4(agent->listen_fd, NULL, NULL,
 								 SOCK_NONBLOCK | SOCK_CLOEXEC);
-		pid_t		pid;
+		struct ucred peer;
 
 		if (fd < 0)
 		{
@@ -76,12 +79,16 @@ pge_session_accept(Agent *agent, uint64_t now)
 			close(fd);			/* it tries again */
 			return;
 		}
-		if (is_same_user(fd, &pid))
-			add_client(agent, fd, pid, now);
+		if (is_expected_user(agent, fd, &peer))
+			add_client(agent, fd, peer.pid, now);
 		else
 		{
+			char		why[80];
+
+			snprintf(why, sizeof(why), "it runs as another user (id %u, not %u)",
+					 (unsigned) peer.uid, (unsigned) agent->peer_uid);
 			agent->counters.refused++;
-			log_refusal(agent, pid, "it runs as another user");
+			log_refusal(agent, peer.pid, why);
 			close(fd);
 		}
 	}
@@ -185,16 +192,16 @@ find_idle(const Agent *agent, uint64_t now)
 }
 
 static bool
-is_same_user(int fd, pid_t *pid)
+is_expected_user(const Agent *agent, int fd, struct ucred *peer)
 {
-	struct ucred peer;
-	socklen_t	len = sizeof(peer);
+	socklen_t	len = sizeof(*peer);
 
-	*pid = 0;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
-		return false;
-	*pid = peer.pid;
-	return peer.uid == geteuid();
+	*peer = (struct ucred)
+	{
+		.uid = (uid_t) - 1
+	};
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, peer, &len) == 0 &&
+		peer->uid == agent->peer_uid;
 }
 
 static void
@@ -253,7 +260,7 @@ take_frames(Agent *agent, AgentClient *client)
 		{
 			refuse_client(agent, client,
 						  status == PGE_UNAUTHENTICATED ? "its proof is wrong" :
-						  status == PGE_MALFORMED ? "it sent something else than frames of this version" :
+						  status == PGE_MALFORMED ? "it sent something else than frames of this version and of this kind of agent" :
 						  pge_status_name(status));
 			return;
 		}
@@ -272,7 +279,8 @@ take_frame(Agent *agent, AgentClient *client, PgeBytes bytes)
 	switch (client->state)
 	{
 		case CLIENT_GREETS:
-			return take_hello(agent, client, &frame);
+			return agent->external ? take_greeting(agent, client, &frame) :
+				take_hello(agent, client, &frame);
 		case CLIENT_PROVES:
 			status = pge_handshake_verify(&client->handshake,
 										  &agent->socket_secret, &frame);
@@ -301,6 +309,22 @@ take_hello(Agent *agent, AgentClient *client, const PgeFrame *frame)
 	if (status == PGE_OK)
 		client->state = CLIENT_PROVES;
 	return status;
+}
+
+/* There is no proof to come: it is the user that the kernel said. */
+static PgeStatus
+take_greeting(Agent *agent, AgentClient *client, const PgeFrame *frame)
+{
+	PgeFrame	welcome;
+	PgeStatus	status = pge_handshake_welcome(frame, &welcome);
+
+	if (status == PGE_OK)
+		status = pge_stream_send(&client->stream, &welcome);
+	if (status != PGE_OK)
+		return status;
+	client->server = pge_served_number(agent, frame->nonce.data);
+	client->state = CLIENT_TRUSTED;
+	return PGE_OK;
 }
 
 static bool

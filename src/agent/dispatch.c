@@ -67,7 +67,7 @@ pge_dispatch_request(Agent *agent, AgentClient *client, PgeBytes bytes,
 	}
 
 	if (request->type == PGE_FRAME_UNWRAP)
-		job = pge_flight_find(&agent->flight, request, agent->sessions);
+		job = pge_flight_find(&agent->flight, request, agent->sessions, client->server);
 	if (job != NULL)
 		agent->counters.joined++;
 	else
@@ -130,6 +130,7 @@ start_job(Agent *agent, const AgentClient *client, PgeBytes bytes, const PgeFram
 
 	if (job == NULL)
 		return NULL;
+	job->server = client->server;
 	if (!pge_jobs_submit(&agent->jobs, job, client->nwaiters))
 	{
 		pge_job_free(job);

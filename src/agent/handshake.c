@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * handshake.c
- *	  Both ends of a connection prove that they know the secret.
+ *	  How a connection begins: both ends prove that they know the secret, or, where
+ *	  the kernel vouches for them, greet.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -47,6 +48,17 @@ pge_handshake_challenge(Handshake *handshake, const PgeSecret *secret,
 	challenge->ticket = hello->ticket;
 	challenge->nonce = pge_bytes(handshake->agent_nonce, PGE_FRAME_NONCE_LEN);
 	challenge->proof = pge_bytes(handshake->proof, PGE_FRAME_PROOF_LEN);
+	return PGE_OK;
+}
+
+PgeStatus
+pge_handshake_welcome(const PgeFrame *greeting, PgeFrame *welcome)
+{
+	if (greeting->type != PGE_FRAME_GREETING || greeting->nonce.data == NULL)
+		return PGE_MALFORMED;
+	memset(welcome, 0, sizeof(*welcome));
+	welcome->type = PGE_FRAME_WELCOME;
+	welcome->ticket = greeting->ticket;
 	return PGE_OK;
 }
 

@@ -1,5 +1,6 @@
 /*
- * handshake.h -- both ends of a connection prove that they know the secret.
+ * handshake.h -- how a connection begins: both ends prove that they know the
+ * secret, or, where the kernel vouches for them, greet.
  *
  * The conversation is in format/frame.h.  This is the agent's part of it,
  * without the socket.
@@ -33,5 +34,8 @@ extern PgeStatus pge_handshake_challenge(Handshake *handshake,
 extern PgeStatus pge_handshake_verify(const Handshake *handshake,
 									  const PgeSecret *secret,
 									  const PgeFrame *proof);
+
+/* Takes GREETING, makes WELCOME: the agent is a service, and the peer's uid the right one. */
+extern PgeStatus pge_handshake_welcome(const PgeFrame *greeting, PgeFrame *welcome);
 
 #endif							/* PGE_AGENT_HANDSHAKE_H */

@@ -60,6 +60,7 @@ struct AgentJob
 	size_t		len;
 	PgeFrame	request;		/* spans point into "bytes" */
 	KmsSessions *sessions;		/* held until the job is freed */
+	uint32_t	server;			/* whose request it is (served.h) */
 	int			slot;			/* whose queue it waits in (kms_sessions.h) */
 	bool		in_groups;		/* may be performed with others */
 	uint64_t	deadline_ms;	/* monotonic; 0: not known */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "agent/keeper_pipe.h"
+#include "agent/service.h"
 
 /* Enough for some hundred sentences; the keeper reads at once. */
 #define KEEPER_OUT_MAX	(64 * 1024)
@@ -69,6 +70,11 @@ pge_keeper_log(Agent *agent, AgentLogLevel level, const char *format,...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	pge_frame_clean_text(text);
+	if (agent->external)
+	{
+		pge_service_log(level == AGENT_WARNING, text);
+		return;
+	}
 
 	memset(&frame, 0, sizeof(frame));
 	frame.type = PGE_FRAME_LOG;
@@ -105,6 +111,8 @@ pge_keeper_take_reload(Agent *agent)
 						   "Key service \"%s\" does not take its new settings (%s) and keeps those that it had.",
 						   reload->refused, pge_status_name(reload->refusal));
 	}
+	if (agent->external)
+		pge_service_reloaded(agent);
 	if (reload->again)
 	{
 		AgentSettings next = reload->next;

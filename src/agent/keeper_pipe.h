@@ -23,7 +23,7 @@ extern void pge_keeper_read(Agent *agent);
 /* Takes over, or tells of, what a reload of the key services came to. */
 extern void pge_keeper_take_reload(Agent *agent);
 
-/* A sentence for the server's log.  Dropped if the keeper does not read. */
+/* A sentence for the server's log, or a service's own.  Dropped if nobody reads. */
 extern void pge_keeper_log(Agent *agent, AgentLogLevel level,
 						   const char *format,...)
 			__attribute__((format(printf, 3, 4)));

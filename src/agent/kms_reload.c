@@ -58,9 +58,13 @@ reload_main(void *arg)
 {
 	KmsReload  *reload = arg;
 	KmsSettings settings = pge_agent_settings_kms(&reload->settings);
+	KmsAgentSection section;
 
 	(void) pge_kms_sessions_renew(reload->before, &settings, reload->settings.kms_config_file,
 								  &reload->after, &reload->refused, &reload->refusal);
+	if (settings.external && reload->after != NULL &&
+		pge_kms_config_agent(pge_kms_sessions_config(reload->after), &section))
+		pge_agent_settings_take(&reload->settings, &section);
 	atomic_store(&reload->finished, true);
 	reload->notify(reload->notify_arg);
 	return NULL;

@@ -10,6 +10,7 @@
  *-------------------------------------------------------------------------
  */
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <time.h>
@@ -19,6 +20,7 @@
 #include "agent/dispatch.h"
 #include "agent/keeper_pipe.h"
 #include "agent/loop.h"
+#include "agent/service.h"
 
 #define POLL_MAX_MS		60000
 
@@ -143,14 +145,19 @@ wake_by(PollSet *set, uint64_t when)
 		set->wake_at = when;
 }
 
-/* All that are delivered to us ask for the same: to stop. */
+/* All but SIGHUP, which only a service takes, ask for the same: to stop. */
 static void
 read_signals(Agent *agent)
 {
 	struct signalfd_siginfo info;
 
 	while (read(agent->signal_fd, &info, sizeof(info)) == (ssize_t) sizeof(info))
-		agent->stopping = true;
+	{
+		if (info.ssi_signo == SIGHUP)
+			pge_service_reload(agent);
+		else
+			agent->stopping = true;
+	}
 }
 
 /*
@@ -163,6 +170,8 @@ stop(Agent *agent)
 	uint64_t	deadline = pge_agent_now_ms() + STOP_MS;
 	bool		pending = true;
 
+	if (agent->external)
+		pge_service_stopping(agent);
 	pge_dispatch_finished(agent);
 	pge_dispatch_abandon(agent);
 	while (pending && pge_agent_now_ms() < deadline)

@@ -37,7 +37,7 @@ static const Command commands[] = {
 	{"check-config", pge_command_check_config, "read pg_envelope.kms_config_file as the server does"},
 	{"keyring", pge_command_keyring, "look after the local keyring (keyring --help)"},
 	{"probe", pge_command_probe, "try each step to a KEK (probe --help)"},
-	{"serve", serve, "answer the server's backends (started by the server only)"},
+	{"serve", serve, "answer the server's backends (--config FILE: as a service of its own; else started by the server only)"},
 	{"--version", show_version, "print the version"},
 	{"--help", show_help, "print this"},
 };
@@ -108,8 +108,12 @@ harden_process(void)
 static int
 serve(int argc, char **argv)
 {
-	(void) argv;
-	return argc == 1 ? pge_agent_serve() : COMMAND_USAGE;
+	if (argc == 1)
+		return pge_agent_serve();
+	if (argc == 3 && strcmp(argv[1], "--config") == 0 && argv[2][0] == '/')
+		return pge_agent_serve_config(argv[2]);
+	fprintf(stderr, "pg_envelope_agent: usage: serve --config FILE, with an absolute path\n");
+	return COMMAND_USAGE;
 }
 
 static int

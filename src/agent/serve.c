@@ -23,6 +23,7 @@
 #include "agent/kms/json.h"
 #include "agent/loop.h"
 #include "agent/serve.h"
+#include "agent/service.h"
 #include "crypto/selftest.h"
 
 #define KEEPER_FD		3
@@ -31,51 +32,77 @@
 #define CLOSE_TURNS		50
 #define OWN_DESCRIPTORS	128		/* threads' files, libcurl's, a margin */
 
+static bool prepare(Agent *agent, int first_strange);
 static bool die_with_keeper(void);
-static bool close_strangers(void);
 static bool prepare_descriptor(int fd);
 static bool is_listening(int fd);
-static int	block_signals(void);
+static int	block_signals(bool external);
 static int	count_clients_allowed(void);
+static void test_crypto(Agent *agent);
 static void wake_loop(void *multi);
 static void finish(Agent *agent, int code) __attribute__((noreturn));
+
+static Agent agent;
 
 int
 pge_agent_serve(void)
 {
-	static Agent agent;
-	const char *what = "";
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !close_strangers() ||
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+		close_range(LISTEN_FD + 1, ~0U, 0) != 0 ||	/* what the server had
+													 * open is none of our
+													 * business */
 		!prepare_descriptor(KEEPER_FD) || !prepare_descriptor(LISTEN_FD) ||
 		!is_listening(LISTEN_FD) || !die_with_keeper())
 	{
-		fprintf(stderr, "pg_envelope_agent: \"serve\" is started by the server, not by hand\n");
+		fprintf(stderr, "pg_envelope_agent: \"serve\" without --config is started by the server, not by hand\n");
 		return 1;
 	}
 	agent.listen_fd = LISTEN_FD;
-	agent.signal_fd = block_signals();
-	agent.max_clients = count_clients_allowed();
-	agent.started = (int64_t) time(NULL);
+	agent.peer_uid = geteuid();
 	pge_stream_init(&agent.keeper, KEEPER_FD);
-	pge_json_init();
-	if (agent.signal_fd < 0 ||
-		pge_http_init() != PGE_OK ||
-		(agent.multi = curl_multi_init()) == NULL)
+	if (!prepare(&agent, LISTEN_FD + 1))
 		return 1;
-	/* libcurl's own would go to the programs that a key service starts */
-	(void) close_range(LISTEN_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-	pge_kms_reload_init(&agent.reload, wake_loop, agent.multi);
-	pge_jobs_init(&agent.jobs, wake_loop, agent.multi);
-
-	if (pge_crypto_selftest(&what) != PGE_OK)
-	{
-		pge_keeper_log(&agent, AGENT_WARNING,
-					   "The agent stops: its self-test of %s failed.", what);
-		agent.stopping = true;
-		agent.exit_code = 1;
-	}
+	test_crypto(&agent);
 	finish(&agent, pge_agent_loop(&agent));
+}
+
+int
+pge_agent_serve_config(const char *config_file)
+{
+	agent.external = true;
+	agent.listen_fd = -1;
+	pge_stream_init(&agent.keeper, -1);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+		close_range(STDERR_FILENO + 1, ~0U, 0) != 0 ||
+		!prepare(&agent, STDERR_FILENO + 1))
+	{
+		pge_service_log(true, "The agent does not start: the system lacks what it needs.");
+		return 1;
+	}
+	test_crypto(&agent);
+	if (agent.stopping || !pge_service_start(&agent, config_file))
+		return 1;
+	pge_service_ready(&agent);
+	finish(&agent, pge_agent_loop(&agent));
+}
+
+/* What both kinds need before they meet anyone. */
+static bool
+prepare(Agent *new, int first_strange)
+{
+	new->signal_fd = block_signals(new->external);
+	new->max_clients = count_clients_allowed();
+	new->started = (int64_t) time(NULL);
+	pge_json_init();
+	if (new->signal_fd < 0 ||
+		pge_http_init() != PGE_OK ||
+		(new->multi = curl_multi_init()) == NULL)
+		return false;
+	/* libcurl's own would go to the programs that a key service starts */
+	(void) close_range((unsigned) first_strange, ~0U, CLOSE_RANGE_CLOEXEC);
+	pge_kms_reload_init(&new->reload, wake_loop, new->multi);
+	pge_jobs_init(&new->jobs, wake_loop, new->multi);
+	return true;
 }
 
 /*
@@ -91,13 +118,6 @@ die_with_keeper(void)
 	return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 &&
 		getsockopt(KEEPER_FD, SOL_SOCKET, SO_PEERCRED, &keeper, &len) == 0 &&
 		getppid() == keeper.pid;
-}
-
-/* What the server had open is none of our business. */
-static bool
-close_strangers(void)
-{
-	return close_range(LISTEN_FD + 1, ~0U, 0) == 0;
 }
 
 /* Non-blocking, and not for the programs that a key service may start. */
@@ -123,10 +143,11 @@ is_listening(int fd)
 /*
  * Blocks every signal, here and in all threads that come, so that none of
  * libcurl's or of a key service's library runs a handler.  Returns the
- * descriptor by which those that ask us to stop are read.
+ * descriptor by which those that ask us to stop are read, of a service also the
+ * one that asks it to read its configuration again.
  */
 static int
-block_signals(void)
+block_signals(bool external)
 {
 	sigset_t	all;
 	sigset_t	stop;
@@ -136,6 +157,8 @@ block_signals(void)
 	sigaddset(&stop, SIGTERM);
 	sigaddset(&stop, SIGINT);
 	sigaddset(&stop, SIGQUIT);
+	if (external)
+		sigaddset(&stop, SIGHUP);
 	if (sigprocmask(SIG_SETMASK, &all, NULL) != 0)
 		return -1;
 	return signalfd(-1, &stop, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -163,6 +186,18 @@ count_clients_allowed(void)
 }
 
 static void
+test_crypto(Agent *new)
+{
+	const char *what = "";
+
+	if (pge_crypto_selftest(&what) == PGE_OK)
+		return;
+	pge_keeper_log(new, AGENT_WARNING, "The agent stops: its self-test of %s failed.", what);
+	new->stopping = true;
+	new->exit_code = 1;
+}
+
+static void
 wake_loop(void *multi)
 {
 	(void) curl_multi_wakeup((CURLM *) multi);
@@ -173,14 +208,14 @@ wake_loop(void *multi)
  * that an exit handler needs.
  */
 static void
-finish(Agent *agent, int code)
+finish(Agent *ending, int code)
 {
 	int			queued;
 	int			running;
 
-	pge_jobs_counts(&agent->jobs, &queued, &running);
-	if (running == 0 && !agent->reload.busy)
-		pge_kms_sessions_release(agent->sessions);
+	pge_jobs_counts(&ending->jobs, &queued, &running);
+	if (running == 0 && !ending->reload.busy)
+		pge_kms_sessions_release(ending->sessions);
 	for (int i = 0; i < CLOSE_TURNS && pge_kms_sessions_closing() > 0; i++)
 		(void) poll(NULL, 0, CLOSE_TURN_MS);
 	_exit(code);

@@ -17,12 +17,13 @@ static bool same_bytes(PgeBytes a, PgeBytes b);
 
 AgentJob *
 pge_flight_find(const SingleFlight *flight, const PgeFrame *request,
-				const KmsSessions *sessions)
+				const KmsSessions *sessions, uint32_t server)
 {
 	uint32_t	hash = hash_request(request);
 	AgentJob   *job = flight->buckets[hash % FLIGHT_BUCKETS];
 
 	while (job != NULL && !(job->flight_hash == hash && job->sessions == sessions &&
+							job->server == server &&
 							same_request(&job->request, request)))
 		job = job->flight_next;
 	return job;

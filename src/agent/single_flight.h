@@ -1,9 +1,10 @@
 /*
  * single_flight.h -- unwraps under way, to be joined by equal ones.
  *
- * Equal means: the same URI, binding, check value, wrapping, database, sessions and
- * flush count.  The last one because an answer that was asked for before a flush
- * must not serve a request that was made after it; the two before because what
+ * Equal means: the same URI, binding, check value, wrapping, database, sessions,
+ * server and flush count.  The last two because flush counts of two servers say
+ * nothing of each other, and an answer that was asked for before a flush
+ * must not serve a request that was made after it; database and sessions because what
  * one database may open, or could before a reload, another may not.
  *
  * Belongs to the loop's thread.
@@ -25,7 +26,7 @@ typedef struct SingleFlight
 /* An equal unwrap under way by the same sessions, or NULL. */
 extern AgentJob *pge_flight_find(const SingleFlight *flight,
 								 const PgeFrame *request,
-								 const KmsSessions *sessions);
+								 const KmsSessions *sessions, uint32_t server);
 extern void pge_flight_add(SingleFlight *flight, AgentJob *job);
 
 /* Does nothing if it is not in there. */

@@ -14,6 +14,7 @@
 
 #include "base/limits.h"
 #include "base/report.h"
+#include "base/settings.h"
 
 typedef struct StatusRow
 {
@@ -64,6 +65,18 @@ static const StatusRow status_rows[] = {
 	"Another process is writing the keyring file; try again."},
 };
 
+/* Where the agent is a service of its own and so another place is to be looked at. */
+static const StatusRow external_rows[] = {
+	{PGE_AGENT_UNREACHABLE, PGE_ERRCODE_AGENT_UNREACHABLE,
+	"Try again; if it stays, look at the agent's service (systemctl status pg_envelope_agent) and at SELECT * FROM envelope_status()."},
+	{PGE_THROTTLED, PGE_ERRCODE_THROTTLED,
+	"Try again later, or raise \"concurrency\" in [agent] of the agent's configuration (then reload the agent)."},
+	{PGE_UNAUTHENTICATED, PGE_ERRCODE_UNAUTHENTICATED,
+	"Check the credential of the key service, for a local KEK \"keyring_passphrase_command\" of the agent's configuration, then reload the agent."},
+	{PGE_DENIED, PGE_ERRCODE_DENIED,
+	"Have it allowed where the detail says: in the key service, or in the agent's configuration (then reload the agent)."},
+};
+
 static bool preloaded = false;
 
 static const StatusRow *
@@ -91,6 +104,11 @@ pge_status_hint(PgeStatus status)
 {
 	const StatusRow *row = find_row(status);
 
+	for (size_t i = 0; pge_agent == PGE_AGENT_EXTERNAL && i < lengthof(external_rows); i++)
+	{
+		if (external_rows[i].status == status)
+			return external_rows[i].hint;
+	}
 	return row ? row->hint : find_row(PGE_UNAVAILABLE)->hint;
 }
 

@@ -10,8 +10,12 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -19,8 +23,12 @@
 #include "base/settings.h"
 
 #define LINE_MAX_LEN		2000	/* well within a value of format/frame.h */
+#define SOCKET_PATH_SIZE	sizeof(((struct sockaddr_un *) NULL)->sun_path)
 #define WEEK_IN_SECONDS		(7 * 24 * 60 * 60)
 
+int			pge_agent = PGE_AGENT_SPAWN;
+char	   *pge_agent_socket = NULL;
+char	   *pge_agent_user = NULL;
 bool		pge_allow_materialized_views = false;
 int			pge_cache_idle = 0;
 int			pge_cache_size = 1024;
@@ -34,6 +42,8 @@ char	   *pge_kms_config_file = NULL;
 int			pge_kms_timeout = 10000;
 bool		pge_require_key_id = false;
 int			pge_secret_memory = PGE_SECRET_MEMORY_PREFER;
+
+static uid_t external_uid = 0;	/* root's is nobody's: see below */
 
 /*
  * Paths and commands travel to the agent, whose frames take lines of UTF-8
@@ -66,6 +76,27 @@ check_line(char **newval, void **extra, GucSource source)
 	return false;
 }
 
+/* It is an address: a path that does not fit would be cut. */
+static bool
+check_socket(char **newval, void **extra, GucSource source)
+{
+	if (*newval == NULL)
+		return true;
+	if (!check_line(newval, extra, source))
+		return false;
+	if (is_absolute_path(*newval) && strlen(*newval) < SOCKET_PATH_SIZE)
+		return true;
+	GUC_check_errdetail("It has to be an absolute path of at most %zu bytes.",
+						SOCKET_PATH_SIZE - 1);
+	return false;
+}
+
+static const struct config_enum_entry agent_options[] = {
+	{"spawn", PGE_AGENT_SPAWN, false},
+	{"external", PGE_AGENT_EXTERNAL, false},
+	{NULL, 0, false}
+};
+
 static const struct config_enum_entry secret_memory_options[] = {
 	{"prefer", PGE_SECRET_MEMORY_PREFER, false},
 	{"require", PGE_SECRET_MEMORY_REQUIRE, false},
@@ -84,6 +115,25 @@ pge_settings_define(void)
 {
 	bool		preloading = process_shared_preload_libraries_in_progress;
 
+	if (preloading)
+	{
+		DefineCustomEnumVariable("pg_envelope.agent",
+								 "Whether the server starts its agent, or uses one that is a service of another user.",
+								 NULL,
+								 &pge_agent, PGE_AGENT_SPAWN,
+								 agent_options,
+								 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		DefineCustomStringVariable("pg_envelope.agent_socket",
+								   "Socket of an external agent.",
+								   NULL,
+								   &pge_agent_socket, "/run/pg_envelope/agent.sock",
+								   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, check_socket, NULL, NULL);
+		DefineCustomStringVariable("pg_envelope.agent_user",
+								   "Operating-system user as whom an external agent has to run.",
+								   NULL,
+								   &pge_agent_user, "",
+								   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, check_line, NULL, NULL);
+	}
 	DefineCustomBoolVariable("pg_envelope.allow_materialized_views",
 							 "Permits queries of materialized views to open values.",
 							 "The view keeps them as plaintext.",
@@ -215,4 +265,52 @@ pge_settings_kms_config_file(void)
 	if (pge_kms_config_file == NULL || pge_kms_config_file[0] == '\0')
 		return "";
 	return in_data_directory(pge_kms_config_file, path);
+}
+
+/* An agent that is root would have credentials that every program of the host could use. */
+void
+pge_settings_find_agent_user(void)
+{
+	struct passwd *user;
+
+	if (pge_agent != PGE_AGENT_EXTERNAL)
+		return;
+	errno = 0;
+	user = pge_agent_user[0] == '\0' ? NULL : getpwnam(pge_agent_user);
+	if (user == NULL && errno != 0 && errno != ENOENT)
+		ereport(FATAL,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not look up operating-system user \"%s\" of the pg_envelope agent: %m", pge_agent_user)));
+	if (user == NULL || user->pw_uid == 0)
+		ereport(FATAL,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"pg_envelope.agent\" is \"external\" and \"pg_envelope.agent_user\" does not say who that is"),
+				 user == NULL ? errdetail("There is no operating-system user \"%s\".", pge_agent_user) :
+				 errdetail("The agent is no process of root's."),
+				 errhint("Set it to the user as whom the service pg_envelope_agent runs.")));
+	external_uid = user->pw_uid;
+}
+
+uid_t
+pge_settings_agent_uid(void)
+{
+	return pge_agent == PGE_AGENT_EXTERNAL ? external_uid : geteuid();
+}
+
+char *
+pge_settings_unused(void)
+{
+	static const char *const names[] = {
+		"pg_envelope.keyring_file", "pg_envelope.keyring_passphrase_command", "pg_envelope.kms_config_file"
+	};
+	const char *const values[] = {
+		pge_keyring_file, pge_keyring_passphrase_command, pge_kms_config_file
+	};
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (size_t i = 0; pge_agent == PGE_AGENT_EXTERNAL && i < lengthof(names); i++)
+		if (values[i] != NULL && values[i][0] != '\0')
+			appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", names[i]);
+	return list.data;
 }

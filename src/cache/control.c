@@ -54,6 +54,10 @@ initialize(PgeControl *c)
 	pg_atomic_init_u64(&c->agent_starts, 0);
 	pg_atomic_init_u64(&c->unwraps, 0);
 	pg_atomic_init_u32(&c->context_holders, 0);
+	if (!pg_strong_random(c->life, sizeof(c->life)))
+		ereport(FATAL,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not draw a random number for pg_envelope")));
 }
 
 /* A test build says what it did, since secret memory opens to no test. */

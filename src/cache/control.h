@@ -11,6 +11,8 @@
 
 #include "port/atomics.h"
 
+#define PGE_SERVER_LIFE_LEN	24
+
 typedef struct PgeControl
 {
 	/*
@@ -29,6 +31,10 @@ typedef struct PgeControl
 	pg_atomic_uint64 agent_starts;
 	pg_atomic_uint64 unwraps;	/* DEKs that the agent unwrapped for this node */
 	pg_atomic_uint32 context_holders;	/* backends that hold ready contexts */
+	uint8		life[PGE_SERVER_LIFE_LEN];	/* random: tells this shared
+											 * memory's flush counts from
+											 * those of others, to an external
+											 * agent. Set once. */
 } PgeControl;
 
 /* NULL when not preloaded; by pge_control() everywhere. */

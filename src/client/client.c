@@ -238,7 +238,7 @@ pge_client_pipe_end(PgeClientPipe *pipe)
 static const char *
 what_is_wrong(const PgeClientPipe *pipe)
 {
-	if (pipe->link.trouble[0] == '\0' &&
+	if (pipe->link.trouble[0] == '\0' && pge_agent == PGE_AGENT_SPAWN &&
 		pg_atomic_read_u32(&pge_control()->agent_ready) == 0)
 		return "no agent is ready";
 	return pipe->link.trouble;

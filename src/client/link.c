@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
@@ -19,6 +20,8 @@
 #include "base/compat.h"
 #include "base/harden.h"
 #include "base/secret.h"
+#include "base/settings.h"
+#include "cache/control.h"
 #include "cache/secret_region.h"
 #include "client/link_private.h"
 #include "crypto/mac.h"
@@ -30,7 +33,9 @@ static void out_of_descriptors(void) pg_attribute_noreturn();
 static bool one_is_left(AgentLink *link);
 static bool connect_socket(AgentLink *link);
 static bool queue_hello(AgentLink *link);
+static bool queue_greeting(AgentLink *link);
 static bool queue_frame(AgentLink *link, const PgeFrame *frame);
+static bool take_first_frame(AgentLink *link, const PgeFrame *frame);
 static bool answer_challenge(AgentLink *link, const PgeFrame *challenge);
 static bool compute_proof(const char *role, const uint8 *client_nonce,
 						  const uint8 *agent_nonce, uint8 *proof);
@@ -59,6 +64,13 @@ trouble(AgentLink *link, const char *what, int error)
 	return false;
 }
 
+/* Another user's, for whom the kernel vouches; else the keeper's, with which we share a secret. */
+static bool
+is_external(void)
+{
+	return pge_agent == PGE_AGENT_EXTERNAL;
+}
+
 bool
 pge_link_open(AgentLink *link)
 {
@@ -74,7 +86,8 @@ pge_link_open(AgentLink *link)
 		ReleaseExternalFD();
 		return trouble(link, "could not make a socket", error);
 	}
-	if (one_is_left(link) && connect_socket(link) && queue_hello(link))
+	if (one_is_left(link) && connect_socket(link) &&
+		(is_external() ? queue_greeting(link) : queue_hello(link)))
 		return true;
 	pge_link_close(link);
 	return false;
@@ -106,23 +119,27 @@ one_is_left(AgentLink *link)
 }
 
 /*
- * A socket of the local kind connects at once or not at all.  Its path is
- * relative: the data directory is every server process's working directory and
- * may be too long for an address.
+ * A socket of the local kind connects at once or not at all.  The keeper's has a
+ * relative path: the data directory is every server process's working directory
+ * and may be too long for an address.  At an external agent's anybody may have put
+ * a socket; who listens is what counts.
  */
 static bool
 connect_socket(AgentLink *link)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = PGE_SOCKET_PATH};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct ucred peer;
 	socklen_t	len = sizeof(peer);
 
+	strlcpy(address.sun_path, is_external() ? pge_agent_socket : PGE_SOCKET_PATH, sizeof(address.sun_path));
 	if (connect(link->fd, (struct sockaddr *) &address, sizeof(address)) != 0)
 		return trouble(link, "could not connect to the agent's socket", errno);
 	if (getsockopt(link->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
 		return trouble(link, "could not learn who is at the agent's socket", errno);
-	if (peer.uid != geteuid())
-		return trouble(link, "the agent's socket belongs to another user", 0);
+	if (peer.uid != pge_settings_agent_uid())
+		return trouble(link, is_external() ?
+					   "who listens at \"pg_envelope.agent_socket\" is not \"pg_envelope.agent_user\"" :
+					   "the agent's socket belongs to another user", 0);
 	return true;
 }
 
@@ -137,6 +154,20 @@ queue_hello(AgentLink *link)
 	hello.type = PGE_FRAME_HELLO;
 	hello.nonce = pge_bytes(link->nonce, sizeof(link->nonce));
 	return queue_frame(link, &hello);
+}
+
+static bool
+queue_greeting(AgentLink *link)
+{
+	PgeFrame	greeting;
+
+	StaticAssertStmt(sizeof(uint64) + PGE_SERVER_LIFE_LEN == PGE_FRAME_NONCE_LEN, "a greeting has one length");
+	pge_put_u64(link->nonce, GetSystemIdentifier());
+	memcpy(link->nonce + sizeof(uint64), pge_control()->life, PGE_SERVER_LIFE_LEN);
+	memset(&greeting, 0, sizeof(greeting));
+	greeting.type = PGE_FRAME_GREETING;
+	greeting.nonce = pge_bytes(link->nonce, sizeof(link->nonce));
+	return queue_frame(link, &greeting);
 }
 
 static bool
@@ -249,7 +280,7 @@ pge_link_receive(AgentLink *link, PgeFrame *frame)
 				lost(link, "the agent sent what is no answer", 0);
 		if (result == PGE_LINK_FRAME)
 		{
-			if (!answer_challenge(link, frame))
+			if (!take_first_frame(link, frame))
 				return PGE_LINK_LOST;
 			pge_link_forget_frame(link);
 			return PGE_LINK_NOTHING;	/* the caller queues its requests now */
@@ -269,6 +300,17 @@ pge_link_receive(AgentLink *link, PgeFrame *frame)
 			return lost(link, "the agent closed the connection", 0);
 		link->in_len += (size_t) n;
 	}
+}
+
+static bool
+take_first_frame(AgentLink *link, const PgeFrame *frame)
+{
+	if (!is_external())
+		return answer_challenge(link, frame);
+	if (frame->type != PGE_FRAME_WELCOME)
+		return trouble(link, "the agent is no service of its own", 0);
+	link->proven = true;		/* by the kernel, when we connected */
+	return true;
 }
 
 /* The agent proves first: a stranger at the socket learns nothing from us. */

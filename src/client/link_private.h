@@ -25,7 +25,8 @@ typedef enum LinkResult
 typedef struct AgentLink
 {
 	pgsocket	fd;				/* PGINVALID_SOCKET: closed */
-	bool		proven;			/* both ends have proved the secret */
+	bool		proven;			/* both ends have proved the secret, or are
+								 * who the kernel says, and have greeted */
 	uint8		nonce[PGE_FRAME_NONCE_LEN];
 	MemoryContext context;		/* of "out" */
 	uint8	   *out;			/* everything queued on this connection that

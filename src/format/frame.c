@@ -24,14 +24,14 @@ typedef enum FieldText
 } FieldText;
 
 /* Sets of frame types, for the table below. */
-#define IN_HELLO		(1u << 0)
+#define IN_HELLO		(1u << 0)	/* greeting, too */
 #define IN_CHALLENGE	(1u << 1)
 #define IN_PROOF		(1u << 2)
 #define IN_UNWRAP		(1u << 3)
 #define IN_WRAP_NEW		(1u << 4)
 #define IN_REWRAP		(1u << 5)
 #define IN_KEK			(1u << 6)	/* create, rotate, describe, restore */
-#define IN_STATUS		(1u << 7)
+#define IN_NOTHING		(1u << 7)	/* status, welcome */
 #define IN_ANSWER		(1u << 8)
 #define IN_SETTINGS		(1u << 9)
 #define IN_READY		(1u << 10)
@@ -220,6 +220,7 @@ type_set_of(uint8_t type)
 	switch (type)
 	{
 		case PGE_FRAME_HELLO:
+		case PGE_FRAME_GREETING:
 			return IN_HELLO;
 		case PGE_FRAME_CHALLENGE:
 			return IN_CHALLENGE;
@@ -239,7 +240,8 @@ type_set_of(uint8_t type)
 		case PGE_FRAME_DESTROY_KEK:
 			return IN_DESTROY;
 		case PGE_FRAME_STATUS:
-			return IN_STATUS;
+		case PGE_FRAME_WELCOME:
+			return IN_NOTHING;
 		case PGE_FRAME_ANSWER:
 			return IN_ANSWER;
 		case PGE_FRAME_SETTINGS:

@@ -33,6 +33,17 @@
  * proof or anything malformed closes the connection.  A closed connection
  * cancels its requests.
  *
+ * With an agent that is a service of another user (pg_envelope.agent = external)
+ * there is no secret to share; the kernel says to each end who the other is:
+ *	client	GREETING	nonce (32): which server this is, in which life of its
+ *						shared memory: system identifier (u64), 24 random bytes
+ *	agent	WELCOME		-
+ *	client	requests
+ * Flush counts of two servers have nothing to do with each other, so the agent
+ * joins unwraps only under an equal greeting.  Neither end takes the one
+ * conversation for the other: who waits for HELLO closes on GREETING, who waits
+ * for CHALLENGE closes on WELCOME, and the reverse.
+ *
  * What each request carries and its answer (status 0) carries; an answer with
  * another status carries "detail" (a sentence for DETAIL: names, paths, facts,
  * never key bytes):
@@ -83,6 +94,8 @@ typedef enum PgeFrameType
 	PGE_FRAME_HELLO = 1,
 	PGE_FRAME_CHALLENGE = 2,
 	PGE_FRAME_PROOF = 3,
+	PGE_FRAME_GREETING = 4,
+	PGE_FRAME_WELCOME = 5,
 
 	PGE_FRAME_UNWRAP = 16,
 	PGE_FRAME_WRAP_NEW = 17,

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * keeper.c
- *	  The background worker: owns the agent's socket, keeps an agent behind it.
+ *	  The background worker: owns the agent's socket, keeps an agent behind it, unless
+ *	  the agent is a service of its own.
  *
  * It never ends with 0, which would mean "never start again"; any error ends it
  * with 1, takes the agent along, and the postmaster starts the next a second
@@ -72,7 +73,8 @@ pge_keeper_register(void)
 {
 	BackgroundWorker worker;
 
-	open_agent_program();
+	if (pge_agent == PGE_AGENT_SPAWN)
+		open_agent_program();
 	memset(&worker, 0, sizeof(worker));
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_envelope keeper");
 	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_envelope keeper");
@@ -170,6 +172,32 @@ warn_of_keyring_inside(void)
 				 errhint("Move the keyring to a directory outside, and set pg_envelope.keyring_file to it.")));
 }
 
+/* The default of keyring_file is none that anyone has set. */
+static void
+warn_of_unused(void)
+{
+	static char told[256];
+	char	   *unused = pge_settings_unused();
+
+	if (strcmp(unused, told) != 0 && unused[0] != '\0')
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("settings are not used, because the pg_envelope agent is external: %s", unused),
+				 errdetail("It has them in the section [agent] of its own configuration, which also names the key services."),
+				 errhint("Take them out of the server's configuration.")));
+	strlcpy(told, unused, sizeof(told));
+	pfree(unused);
+}
+
+static void
+start_agents(void)
+{
+	pg_atomic_write_u32(&pge_control()->agent_missing, agent_exe_fd < 0);
+	warn_of_keyring_inside();
+	draw_socket_secret();
+	pge_watch_init(agent_exe_fd, listen_on_socket());
+}
+
 void
 pge_keeper_main(Datum arg)
 {
@@ -183,11 +211,12 @@ pge_keeper_main(Datum arg)
 	pge_harden_keeper();
 	before_shmem_exit(leave, (Datum) 0);
 	pg_atomic_write_u32(&pge_control()->keeper_pid, (uint32) MyProcPid);
-	pg_atomic_write_u32(&pge_control()->agent_missing, agent_exe_fd < 0);
-	warn_of_keyring_inside();
 	pge_uses_load();
-	draw_socket_secret();
-	pge_watch_init(agent_exe_fd, listen_on_socket());
+	if (pge_agent == PGE_AGENT_SPAWN)
+		start_agents();
+	else
+		(void) unlink(PGE_SOCKET_PATH); /* of a server that was killed */
+	warn_of_unused();
 
 	turn = AllocSetContextCreate(TopMemoryContext, "pg_envelope keeper",
 								 ALLOCSET_DEFAULT_SIZES);
@@ -199,6 +228,7 @@ pge_keeper_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 			pge_watch_reload();
+			warn_of_unused();
 		}
 		pge_watch_turn();
 		(void) pge_dek_cache_expire();

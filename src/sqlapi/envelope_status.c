@@ -77,6 +77,24 @@ agent_state(PgeControl *control)
 }
 
 static void
+put_spawned_rows(ReturnSetInfo *rsinfo, PgeControl *control)
+{
+	put_pid(rsinfo, "agent_pid", pg_atomic_read_u32(&control->agent_pid));
+	put_row(rsinfo, "agent_state", agent_state(control));
+	put_number(rsinfo, "agent_starts", pg_atomic_read_u64(&control->agent_starts));
+}
+
+static void
+put_external_rows(ReturnSetInfo *rsinfo)
+{
+	char	   *unused = pge_settings_unused();
+
+	put_row(rsinfo, "agent_socket", pge_agent_socket);
+	put_row(rsinfo, "agent_user", pge_agent_user);
+	put_row(rsinfo, "settings_unused", unused[0] != '\0' ? unused : NULL);
+}
+
+static void
 put_own_rows(ReturnSetInfo *rsinfo, PgeControl *control)
 {
 	put_row(rsinfo, "version", PGE_VERSION);
@@ -87,9 +105,11 @@ put_own_rows(ReturnSetInfo *rsinfo, PgeControl *control)
 	put_number(rsinfo, "unwraps", pg_atomic_read_u64(&control->unwraps));
 	put_uses(rsinfo);
 	put_pid(rsinfo, "keeper_pid", pg_atomic_read_u32(&control->keeper_pid));
-	put_pid(rsinfo, "agent_pid", pg_atomic_read_u32(&control->agent_pid));
-	put_row(rsinfo, "agent_state", agent_state(control));
-	put_number(rsinfo, "agent_starts", pg_atomic_read_u64(&control->agent_starts));
+	put_row(rsinfo, "agent", pge_agent == PGE_AGENT_EXTERNAL ? "external" : "spawn");
+	if (pge_agent == PGE_AGENT_EXTERNAL)
+		put_external_rows(rsinfo);
+	else
+		put_spawned_rows(rsinfo, control);
 #ifdef PGE_TEST_BUILD
 	put_number(rsinfo, "tag_checks", pge_aead_tag_checks);	/* of this session */
 #endif
@@ -106,6 +126,8 @@ put_agent_rows(ReturnSetInfo *rsinfo)
 	request.type = PGE_FRAME_STATUS;
 	status = pge_client_call_within(&request, &answer,
 									Min(pge_kms_timeout, ASK_WITHIN_MS));
+	if (pge_agent == PGE_AGENT_EXTERNAL)
+		put_row(rsinfo, "agent_state", status == PGE_OK ? "reachable" : "not reachable");
 	if (status != PGE_OK)
 		put_row(rsinfo, "agent_answer", pge_report_text(answer.detail));
 	for (int i = 0; status == PGE_OK && i < answer.npairs; i++)
@@ -114,7 +136,8 @@ put_agent_rows(ReturnSetInfo *rsinfo)
 
 		if (strncmp(name, AGENT_PREFIX, strlen(AGENT_PREFIX)) != 0)
 			name = psprintf(AGENT_PREFIX "%s", name);
-		if (strcmp(name, "agent_pid") != 0) /* we have told that already */
+		/* we may have told that already */
+		if (strcmp(name, "agent_pid") != 0 || pge_agent == PGE_AGENT_EXTERNAL)
 			put_row(rsinfo, name, pge_report_text(answer.value[i]));
 	}
 	pge_client_done();
@@ -130,7 +153,7 @@ envelope_status(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	control = pge_control();
 	put_own_rows(rsinfo, control);
-	if (pg_atomic_read_u32(&control->agent_ready))
+	if (pge_agent == PGE_AGENT_EXTERNAL || pg_atomic_read_u32(&control->agent_ready))
 		put_agent_rows(rsinfo);
 	return (Datum) 0;
 }

@@ -9,4 +9,9 @@ if ! command -v python3 >/dev/null; then
 	echo "SKIP: no python3"
 	exit 77
 fi
-exec python3 "$here/serve_test.py" "${PGE_TEST_AGENT:-${PGE_AGENT:-./pg_envelope_agent}}"
+program=${PGE_TEST_AGENT:-${PGE_AGENT:-./pg_envelope_agent}}
+# (One that dies without a closing line has failed, too.)
+for test in serve_test service_test; do
+	python3 "$here/$test.py" "$program" || echo "0 passed, 1 failed"
+done | awk '/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3; next } { print; fflush() }
+	END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 }'

@@ -5,8 +5,8 @@
  *	  same requests come out as if all had come at once, and none before the
  *	  client has proved itself.
  *
- * The first byte says how: bit 0, the client has proved itself already; the
- * others, the size of the pieces.
+ * The first byte says how: bit 0, the client has proved itself already; bit 1, the
+ * agent is a service, whose clients only greet; the others, the size of the pieces.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -22,6 +22,7 @@
 static Agent agent;
 static PgeBuffer dispatched;	/* of all requests, one after the other */
 static bool trusted;
+static bool greeted;
 
 uint64_t
 pge_agent_now_ms(void)
@@ -35,7 +36,7 @@ pge_dispatch_request(Agent *of, AgentClient *client, PgeBytes bytes, const PgeFr
 {
 	(void) of;
 	(void) request;
-	require(trusted && client->state == CLIENT_TRUSTED);
+	require((trusted || (agent.external && greeted)) && client->state == CLIENT_TRUSTED);
 	require(dispatched.capacity - dispatched.len >= bytes.len);
 	memcpy(dispatched.data + dispatched.len, bytes.data, bytes.len);
 	dispatched.len += bytes.len;
@@ -54,6 +55,15 @@ pge_keeper_log(Agent *of, AgentLogLevel level, const char *format,...)
 	(void) of;
 	(void) level;
 	(void) format;
+}
+
+/* In place of served.c. */
+uint32_t
+pge_served_number(Agent *of, const uint8_t greeting[PGE_FRAME_NONCE_LEN])
+{
+	(void) of;
+	greeted = true;
+	return greeting[0];
 }
 
 static AgentClient *
@@ -79,6 +89,7 @@ run_session(PgeBytes bytes, size_t piece)
 
 	require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
 	client = add_client(ends[0]);
+	greeted = false;
 	dispatched = exact_buffer(bytes.len);
 	for (size_t sent = 0; sent < bytes.len && !client->gone;)
 	{
@@ -110,10 +121,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2)
 		return 0;
 	trusted = (data[0] & 1) != 0;
+	agent.external = (data[0] & 2) != 0;
 	in = exact_copy(data + 1, size - 1);
 	run_session(pge_buffer_bytes(&in), SIZE_MAX);
 	whole = dispatched;
-	run_session(pge_buffer_bytes(&in), 1 + (size_t) (data[0] >> 1) * 4);
+	run_session(pge_buffer_bytes(&in), 1 + (size_t) (data[0] >> 2) * 8);
 	require(dispatched.len == whole.len &&
 			(whole.len == 0 || memcmp(dispatched.data, whole.data, whole.len) == 0));
 	free(whole.data);

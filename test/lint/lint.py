@@ -452,7 +452,7 @@ def spdx(tree):
     for path, text in tree.items():
         if not path.startswith(("src/", "test/")) or not path.endswith((".c", ".h", ".py", ".pm", ".sh", ".pml")):
             continue
-        if not re.search(r"SPDX-License-Identifier: PostgreSQL", "\n".join(text.split("\n")[:60])):
+        if not re.search(r"SPDX-License-Identifier: PostgreSQL", "\n".join(text.split("\n")[:90])):
             yield path, 1, "no SPDX-License-Identifier: PostgreSQL"
 
 

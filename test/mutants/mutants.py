@@ -21,6 +21,7 @@ KINDS = {
     "unit": ("test/unit/{}.c", r"\bmain\("),
     "keyring": ("test/keyring/run", r"^def test_{}\("),
     "agent": ("test/agent/serve_test.py", r"^def {}\("),
+    "service": ("test/agent/service_test.py", r"^def {}\("),
     "regress": ("sql/{}.sql", r""),
     "isolation": ("test/isolation/specs/{}.spec", r""),
     "tap": ("test/t/{}.pl", r""),

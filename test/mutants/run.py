@@ -75,6 +75,9 @@ def run_agent(log, name):
     return run(log, ["test/agent/run.sh"], ONLY=name)
 
 
+run_service = run_agent
+
+
 def run_tap(log, name):
     room = f"{WORK}/tap"
     subprocess.run(["rm", "-rf", room], check=True)

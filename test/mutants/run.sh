@@ -32,11 +32,13 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 test/tools/copy_tree.sh "$work"
+other=$(test/tools/other_user.sh "$work" postgres)
+mapfile -t other <<<"$other"
 
 pg_config=${PG_CONFIG:-pg_config}
 set -m
 (cd "$work/src" && exec env -u PGHOST -u PGPORT -u PGDATA -u PGUSER -u PGDATABASE -u PGPASSFILE -u PGSERVICE -u LANGUAGE \
-	HOME="$work/home" TMPDIR="$work/tmp" LC_ALL=C.UTF-8 PGE_WORK="$work" PG_CONFIG="$pg_config" PYTHONDONTWRITEBYTECODE=1 \
+	HOME="$work/home" TMPDIR="$work/tmp" LC_ALL=C.UTF-8 PGE_WORK="$work" PG_CONFIG="$pg_config" PYTHONDONTWRITEBYTECODE=1 ${other[0]:+"${other[@]}"} \
 	PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-60}" \
 	"${as_user[@]}" test/tools/reaper.py "$work/left" python3 test/mutants/run.py) </dev/null &
 running=$!

@@ -158,7 +158,7 @@ check_header(void)
 	check_status(pge_frame_length(raw, &total), PGE_MALFORMED, "and so is the greatest number");
 	for (int type = 0; type < 256; type++)
 	{
-		bool		known = (type >= 1 && type <= 3) || (type >= 16 && type <= 24) ||
+		bool		known = (type >= 1 && type <= 5) || (type >= 16 && type <= 24) ||
 		type == 32 || (type >= 48 && type <= 50);
 
 		start_raw((uint8_t) type);

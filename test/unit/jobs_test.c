@@ -415,10 +415,11 @@ check_joining(void)
 	pge_flight_add(&flight, job);
 	check(wait_for(&waiting, 1), "a call hangs");
 	foreign.database = text_bytes("other");
-	check(pge_flight_find(&flight, &request, sessions) == job, "an equal one joins it");
-	check(pge_flight_find(&flight, &foreign, sessions) == NULL, "another database's does not");
+	check(pge_flight_find(&flight, &request, sessions, 0) == job, "an equal one joins it");
+	check(pge_flight_find(&flight, &foreign, sessions, 0) == NULL, "another database's does not");
+	check(pge_flight_find(&flight, &request, sessions, 1) == NULL, "nor does another server's, whose flushes are others");
 	renew();
-	check(pge_flight_find(&flight, &request, sessions) == NULL, "nor does one after a reload that changed nothing");
+	check(pge_flight_find(&flight, &request, sessions, 0) == NULL, "nor does one after a reload that changed nothing");
 	atomic_store(&released, true);
 	check(reap_until(1, NULL) == 1, "(it ends)");
 	end();

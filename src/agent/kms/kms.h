@@ -109,9 +109,9 @@ typedef struct KmsSettings
 	const char *keyring_passphrase_command; /* "" or NULL: none */
 	int			timeout_ms;		/* how long who asks will wait; 0: not known */
 	int			concurrency;	/* calls under way at most */
-	bool		external;		/* a service of its own: the file's [agent] says
-								 * all the above.  false: the server starts
-								 * it (instance->spawned) */
+	bool		external;		/* a service of its own: the file's [agent]
+								 * says all the above.  false: the server
+								 * starts it (instance->spawned) */
 	const KmsInstance *instance;	/* its section; of the local keyring an
 									 * empty one if there is none */
 } KmsSettings;

@@ -11,7 +11,7 @@
 # 'LATIN1', allows_streaming => 1 (as in PostgreSQL::Test::Cluster->init),
 # plain_keyring => 1 (leave the keyring to be made by the agent).
 #
-# Each node has a keyring file of its own, marked as a test keyring, in a directory of its own beside
+# Each node, unless its agent is external, has a keyring file of its own, marked as a test keyring, in a directory of its own beside
 # PGDATA, no TCP, and sockets in a short path.  Statements are not logged, since
 # tests pass values as literals and then look for them in the log.
 #
@@ -56,7 +56,7 @@ sub new
 	$node->append_conf('postgresql.conf',
 		    "shared_preload_libraries = 'pg_envelope'\n"
 		  . "log_statement = none\n"
-		  . "pg_envelope.keyring_file = '" . $node->keyring_file . "'\n"
+		  . (($settings{'pg_envelope.agent'} // '') eq 'external' ? '' : "pg_envelope.keyring_file = '" . $node->keyring_file . "'\n")
 		  . join('', map { "$_ = '$settings{$_}'\n" } sort keys %settings));
 	$node->start if $option{start};
 	$node->create_extension if $option{start} && $option{extension};
