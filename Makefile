@@ -122,12 +122,13 @@ $(OBJS): Makefile $(wildcard src/*/*.h)
 
 install: install-agent
 install-agent: pg_envelope_agent
-	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(MKDIR_P) '$(DESTDIR)$(bindir)' '$(DESTDIR)$(datadir)/extension'
 	$(INSTALL_PROGRAM) pg_envelope_agent '$(DESTDIR)$(bindir)/pg_envelope_agent'
+	sed 's|@bindir@|$(bindir)|' systemd/pg_envelope_agent.service.in >'$(DESTDIR)$(datadir)/extension/pg_envelope_agent.service'
 
 uninstall: uninstall-agent
 uninstall-agent:
-	rm -f '$(DESTDIR)$(bindir)/pg_envelope_agent'
+	rm -f '$(DESTDIR)$(bindir)/pg_envelope_agent' '$(DESTDIR)$(datadir)/extension/pg_envelope_agent.service'
 
 .PHONY: install-agent uninstall-agent
 

@@ -108,15 +108,18 @@ pge_kms_sessions_renew(const KmsSessions *before, const KmsSettings *settings,
 {
 	char		problem[KMS_DETAIL_LEN] = "";
 	char		detail[KMS_DETAIL_LEN];
-	KmsSettings own;
+	KmsSettings own = settings_in_force(settings, before->file->config);
 	PgeStatus	status;
 	KmsFile    *file = read_file(config_file, settings->external, &status, problem);
 
 	*after = NULL;
 	if (file != NULL)
 	{
-		own = settings_in_force(settings, file->config);
-		status = make_set(before, &own, file, after, problem);
+		KmsSettings fresh = settings_in_force(settings, file->config);
+
+		status = make_set(before, &fresh, file, after, problem);
+		if (status == PGE_OK)
+			own = fresh;
 		release_file(file);
 	}
 	if (status != PGE_OK)
@@ -124,7 +127,6 @@ pge_kms_sessions_renew(const KmsSessions *before, const KmsSettings *settings,
 	if (status != PGE_OK)
 		return status;
 	memcpy((*after)->problem, problem, sizeof(problem));
-	own = settings_in_force(settings, (*after)->file->config);
 	*refusal = reload_sessions(*after, &own, refused);
 	return PGE_OK;
 }

@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=test/tools/release.sh
 . "$(dirname "$0")/release.sh"
 build='gcc libc6-dev libcurl4-openssl-dev libjansson-dev libssl-dev make'
-test="$CLANG $indent $tidy libclang-rt-${CLANG#clang-}-dev gdb libipc-run-perl openssl perl python3 python3-venv spin valgrind"
+test="$CLANG $indent $tidy libclang-rt-${CLANG#clang-}-dev gdb libipc-run-perl openssl perl python3 python3-venv spin systemd valgrind"
 hardened='dpkg-dev valgrind zlib1g-dev'
 # The server of a pg_config that is named by its path is there already.
 case ${PG_CONFIG:-} in

@@ -6,6 +6,7 @@
 #	my ($status, $out, $err) = PgEnvelope::OtherUser::run(@command);
 #
 #	my $agent = PgEnvelope::OtherUser->start_agent($dir, sections => "[vault x]\n...", section => "concurrency = 4\n");
+#	... config => FILE: one that is there
 #	$agent->settings;                         # of the server, for PgEnvelope::Cluster->new
 #	$agent->signal('HUP'); $agent->wait_log(qr/.../); $agent->stop; $agent->restart;
 #
@@ -66,13 +67,14 @@ sub start_agent
 		dir => $dir, log => "$dir/agent.log", program => ($option{program} // "$ENV{PGE_BINDIR}/pg_envelope_agent"), owner => $$,
 		environment => $option{environment} // {}
 	}, $class;
-	$self->configure(%option);
+	$self->configure(%option) unless $option{config};
+	$self->{config} = $option{config} // "$dir/agent.conf";
 	$self->restart;
 	return $self;
 }
 
 sub socket { my ($self) = @_; return "$self->{dir}/agent.sock"; }
-sub config { my ($self) = @_; return "$self->{dir}/agent.conf"; }
+sub config { my ($self) = @_; return $self->{config} // "$self->{dir}/agent.conf"; }
 sub keyring { my ($self) = @_; return "$self->{dir}/keys/keyring"; }
 sub pid { my ($self) = @_; return $self->{pid}; }
 
