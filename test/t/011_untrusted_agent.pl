@@ -20,8 +20,15 @@ my $bindir = PgEnvelope::Cluster::own_programs($fake);
 copy($^X, "$bindir/pg_envelope_agent") or die "$^X: $!";
 chmod 0755, "$bindir/pg_envelope_agent";
 
-$ENV{AWS_SECRET_ACCESS_KEY} = 'must not be passed on';
-$ENV{AWS_REGION} = 'eu-west-1';
+my @may = qw(PATH LANG TZ AWS_ROLE_ARN AWS_ROLE_SESSION_NAME AWS_WEB_IDENTITY_TOKEN_FILE
+  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_CONTAINER_CREDENTIALS_FULL_URI
+  AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE AWS_REGION AWS_PROFILE AWS_CONFIG_FILE
+  AWS_SHARED_CREDENTIALS_FILE);
+$ENV{TZ} //= 'UTC';
+$ENV{LANG} //= 'C';
+$ENV{$_} //= '/a/name/and/no/secret' for @may;
+$ENV{$_} = 'must not be passed on' for qw(AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
+  AWS_CONTAINER_AUTHORIZATION_TOKEN VAULT_TOKEN BAO_TOKEN PGPASSWORD HTTPS_PROXY SSL_CERT_FILE);
 local $ENV{PGE_BINDIR} = $bindir;
 my $node = PgEnvelope::Cluster->new('fake', start => 0, plain_keyring => 1,
 	'pg_envelope.harden_backends' => 'off',    # lets us count descriptors
@@ -33,11 +40,7 @@ $node->create_extension;
 wait_for_ready();
 
 # What the keeper gives to the agent.
-my @may = qw(PATH LANG TZ AWS_ROLE_ARN AWS_ROLE_SESSION_NAME AWS_WEB_IDENTITY_TOKEN_FILE
-  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_CONTAINER_CREDENTIALS_FULL_URI
-  AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE AWS_REGION AWS_PROFILE AWS_CONFIG_FILE
-  AWS_SHARED_CREDENTIALS_FILE);
-is(seen('environment'), join(',', sort grep { defined $ENV{$_} } @may),
+is(seen('environment'), join(',', sort @may),
 	'of the environment the agent gets the names that hold no secret');
 is(seen('descriptors'), '', 'of the descriptors pipe, socket and standard streams');
 is(seen('SigBlk'), '0' x 16, 'no signal is blocked');
