@@ -374,7 +374,10 @@ check_uris(void)
 int
 main(void)
 {
-	memset(marked_key, 0x41, MARKED_LEN);	/* of version 1 */
+	uint8_t		key[MARKED_LEN];
+
+	memset(key, 0x41, sizeof(key)); /* of version 1 */
+	mark_key(key);
 	check_bytes();
 	check_round_trip(KEYRING_PLAIN);
 	check_round_trip(KEYRING_SCRYPT);

@@ -1,2 +1,2 @@
 keyring_file_test_SRCS = src/agent/kms/key_memory.c src/agent/kms/keyring_file.c
-keyring_file_test_LIBS = -Wl,--wrap=free
+keyring_file_test_LIBS = $(FREED_KEYS)

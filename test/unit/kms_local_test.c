@@ -172,11 +172,13 @@ check_registry(void)
 
 /* The first KEK's key, as it stands in the file. */
 static void
-mark_key(void)
+watch_kek(void)
 {
 	int			fd = open(file, O_RDONLY);
+	uint8_t		key[MARKED_LEN];
 
-	check(fd >= 0 && pread(fd, marked_key, MARKED_LEN, KEYRING_HEADER_LEN + 29) == MARKED_LEN, "the KEK can be watched");
+	check(fd >= 0 && pread(fd, key, sizeof(key), KEYRING_HEADER_LEN + 29) == sizeof(key), "the KEK can be watched");
+	mark_key(key);
 	close(fd);
 }
 
@@ -812,7 +814,7 @@ main(void)
 	check_registry();
 	open_session(NULL);
 	check_create(uri);
-	mark_key();
+	watch_kek();
 	check_wrapping(uri);
 	check_file_changes(uri);
 	check_lock();

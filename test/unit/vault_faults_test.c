@@ -7,7 +7,7 @@
  * test/tools/fault_vault.py, on loopback, a child of ours, whose list says which cases there
  * are and what is to come of each.  No wrong key may come of any, and no wrapping that
  * does not open; no word of a body or a token get into a detail, no deadline be missed; and the
- * next request has to be answered rightly.
+ * next request has to be answered rightly.  No library may free the token or a DEK as it is.
  *
  * Who is late because the machine had no time for us is counted and printed: a case may
  * then end as "unavailable", and only what is far too late fails.
@@ -32,6 +32,7 @@
 #include "check.h"
 #include "fault_server.h"
 #include "format/binding.h"
+#include "freed_keys.h"
 
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
 #define SHORT_MS		400
@@ -808,8 +809,13 @@ prepare(void)
 	KmsSessions *sessions = open_sessions("tls", "first", ENOUGH_MS, 2);
 	bool		prepared = true;
 
+	mark_key(TOKEN);
 	for (int i = 0; prepared && i < GROUP; i++)
+	{
 		prepared = prepare_one(sessions, i);
+		mark_key(bound[i].dek.bytes);
+		mark_key(bound[i].text);
+	}
 	pge_kms_sessions_release(sessions);
 	return prepared;
 }
@@ -859,6 +865,8 @@ main(void)
 	for (int64_t end = now_ms() + ENOUGH_MS; pge_kms_sessions_closing() > 0 && now_ms() < end;)
 		pause_ms(5);
 	check(pge_kms_sessions_closing() == 0, "all sessions are closed");
+	check(atomic_load(&freed_keys) == 0, "no block was freed with the token, a DEK or its base64 in it (%d)", atomic_load(&freed_keys));
+	check(planted_keys_are_seen(), "(each of them would have been seen)");
 	stop_server();
 	return check_done();
 }

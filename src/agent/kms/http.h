@@ -10,8 +10,9 @@
  * at in the URL and in the address connected to.
  *
  * What libcurl holds of headers and bodies is wiped when it frees it, because
- * its memory comes from us (pge_http_init).  libnghttp2's does not, and what it
- * frees is left as it was: so HTTP/1.1 is spoken, and never HTTP/2.
+ * its memory comes from us (pge_http_init).  HTTP/1.1 is spoken, and never HTTP/2,
+ * whose kept connections hold what was last said on them, in buffers of libcurl's and
+ * libnghttp2's that nobody else can wipe.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
