@@ -502,6 +502,8 @@ describe_failure(const HttpTransfer *transfer, CURLcode result, char *detail)
 		pge_kms_detail(detail, "TLS with %s failed: %s.", place, said);
 	else if (result == CURLE_FILESIZE_EXCEEDED)
 		pge_kms_detail(detail, "The answer of %s %s.", place, fault_text(HTTP_TOO_LONG));
+	else if (result == CURLE_BAD_CONTENT_ENCODING)
+		pge_kms_detail(detail, "The answer of %s %s.", place, fault_text(HTTP_ENCODED));
 	else if (result == CURLE_OK || result == CURLE_PARTIAL_FILE || result == CURLE_GOT_NOTHING)
 		pge_kms_detail(detail, "The answer of %s was cut off.", place);
 	else
