@@ -171,6 +171,14 @@ def raw(make, stay=False):
     return bite
 
 
+def until_close(make):
+    """What says of its length only that it ends."""
+    def bite(connection, operation, name):
+        connection.send(HEAD + b"\r\n" + make(truth(connection, operation, name)[1]))
+        return connection.good_bye()
+    return bite
+
+
 def body_is(make):
     """A whole answer with another body: bytes, or a function of the good one."""
     return raw(lambda body: good(make(body) if callable(make) else make), stay=True)
@@ -515,9 +523,9 @@ def framing():
             add("garbage", operation, raw(lambda body, head=head: head + b"Content-Length: %d\r\n\r\n" % len(body) + body))
         add("garbage", operation, raw(lambda body: body))
         add("garbage", operation, raw(lambda body: b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n" + body))
-        add("until-close", operation, raw(lambda body: HEAD + b"\r\n" + body), "ok")
+        add("until-close", operation, until_close(lambda body: body), "ok")
         for at in range(0, len(samples()[operation]), 7):
-            add("until-close", operation, raw(lambda body, at=at: HEAD + b"\r\n" + body[:at]))
+            add("until-close", operation, until_close(lambda body, at=at: body[:at]))
         for chunks in (lambda b: b"xyz\r\n" + b, lambda b: b"%x\r\n" % (len(b) + 9) + b, lambda b: b"f" * 18 + b"\r\n" + b,
                        lambda b: b"%x\r\n" % len(b) + b + b"\r\n", lambda b: b"%x\r\n" % len(b) + b + b"\r\n0", lambda b: b"0\r\n\r\n" + b):
             add("chunks", operation, raw(lambda body, chunks=chunks: CHUNKED + chunks(body)))
