@@ -20,7 +20,6 @@
 static void start_libcurl(void);
 static void *resize(void *block, size_t len);
 static void wipe_and_free(void *block);
-static char *duplicate(const char *text);
 
 static PgeStatus started;
 
@@ -45,7 +44,7 @@ start_libcurl(void)
 	if (unsetenv("SSLKEYLOGFILE") != 0)
 		return;
 	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_and_free, resize,
-							 duplicate, calloc) != CURLE_OK)
+							 strdup, calloc) != CURLE_OK)
 		return;
 	info = curl_version_info(CURLVERSION_NOW);
 	if (info->ssl_version != NULL && strncmp(info->ssl_version, "OpenSSL/", 8) == 0)
@@ -76,10 +75,4 @@ resize(void *block, size_t len)
 		memcpy(larger, block, old);
 	wipe_and_free(block);
 	return larger;
-}
-
-static char *
-duplicate(const char *text)
-{
-	return strdup(text);
 }
