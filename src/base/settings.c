@@ -30,6 +30,7 @@ int			pge_agent = PGE_AGENT_SPAWN;
 char	   *pge_agent_socket = NULL;
 char	   *pge_agent_user = NULL;
 bool		pge_allow_materialized_views = false;
+int			pge_cache_grace = 0;
 int			pge_cache_idle = 0;
 int			pge_cache_size = 1024;
 int			pge_cache_ttl = 300;
@@ -139,6 +140,11 @@ pge_settings_define(void)
 							 "The view keeps them as plaintext.",
 							 &pge_allow_materialized_views, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_envelope.cache_grace",
+							"Seconds after pg_envelope.cache_ttl in which a cached data key serves while its key service is unavailable or throttles.",
+							"A use of a key that was revoked meanwhile may go on for as long.",
+							&pge_cache_grace, 0, 0, WEEK_IN_SECONDS,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_envelope.cache_idle",
 							"Seconds after its last use when an unwrapped data key leaves the cache.",
 							"0 keeps it until pg_envelope.cache_ttl.",

@@ -30,6 +30,7 @@ extern char *pge_agent_socket;	/* external: an absolute path that fits an
 								 * address */
 extern char *pge_agent_user;	/* external: as whom it runs */
 extern bool pge_allow_materialized_views;
+extern int	pge_cache_grace;	/* s; 0: off */
 extern int	pge_cache_idle;		/* s; 0: off */
 extern int	pge_cache_size;		/* slots */
 extern int	pge_cache_ttl;		/* s */

@@ -58,6 +58,9 @@ initialize(PgeControl *c)
 		ereport(FATAL,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not draw a random number for pg_envelope")));
+	pg_atomic_init_u64(&c->graces, 0);
+	for (int i = 0; i < PGE_REFUSALS; i++)
+		pg_atomic_init_u32(&c->refusals[i], 0);
 }
 
 /* A test build says what it did, since secret memory opens to no test. */

@@ -12,6 +12,7 @@
 #include "port/atomics.h"
 
 #define PGE_SERVER_LIFE_LEN	24
+#define PGE_REFUSALS	4096	/* a power of 2 */
 
 typedef struct PgeControl
 {
@@ -35,6 +36,15 @@ typedef struct PgeControl
 											 * memory's flush counts from
 											 * those of others, to an external
 											 * agent. Set once. */
+	pg_atomic_uint64 graces;	/* times that a DEK was taken from the cache
+								 * after cache_ttl, its service being away */
+
+	/*
+	 * R: how often a key service has refused a DEK, by dek_id.  Not F, which
+	 * would purge every tenant's keys when one tenant's KEK is revoked; two
+	 * DEKs of one place only cost each other a question more.
+	 */
+	pg_atomic_uint32 refusals[PGE_REFUSALS];
 } PgeControl;
 
 /* NULL when not preloaded; by pge_control() everywhere. */
@@ -54,6 +64,12 @@ extern void pge_control_shmem_startup(void);	/* also wipes the secret
 #define PGE_EPOCH_STATE_BUMP	UINT64CONST(1)
 #define PGE_EPOCH_FLUSH_BUMP	(UINT64CONST(1) << 32)
 #define PGE_EPOCH_FLUSH(w)		((uint32) ((w) >> 32))
+
+static inline pg_atomic_uint32 *
+pge_control_refusals(uint32 dek_id)
+{
+	return &pge_shared_control->refusals[dek_id & (PGE_REFUSALS - 1)];
+}
 
 /* Milliseconds of CLOCK_BOOTTIME: suspend counts, nobody can turn it back. */
 extern uint64 pge_now_ms(void);

@@ -34,7 +34,9 @@ typedef struct DekCacheContent
 {
 	DekCacheTag tag;
 	uint32		flush;			/* F its request carried */
-	uint64		deadline_ms;
+	uint32		refusals;		/* R before it was sent */
+	uint64		deadline_ms;	/* to be asked for again from then on */
+	uint64		ttl_ms;			/* cache_ttl is over, and cache_grace begins */
 	PgeSecret	dek;
 	bool		used;
 } DekCacheContent;
@@ -142,6 +144,13 @@ unlock_slot(int i, uint64 g)
 	pg_atomic_write_u64(&generations[i], g + 2);
 }
 
+/* cache_grace is read when it counts: who lowers it means the keys there are, too. */
+static uint64
+grace_end(const DekCacheContent *content)
+{
+	return content->ttl_ms + (uint64) pge_cache_grace * 1000;
+}
+
 /* Wipes a slot whose generation was "g"; false if it moved. */
 static bool
 wipe_slot(int i, uint64 g)
@@ -154,54 +163,116 @@ wipe_slot(int i, uint64 g)
 	return true;
 }
 
-/* R4 for one slot. */
+/*
+ * D3, F2, N2, and R8 for what it has just written; dek_id 0: any.  Odd: skipped, for
+ * its writer looks at W and R (R8).  Lost: it may only have been outdated (X0),
+ * with the key still in it, so it is looked at again.
+ */
+static void
+wipe_slot_of(int i, Oid database, uint32 dek_id)
+{
+	for (;;)
+	{
+		uint64		g = load_generation(i);
+		const DekCacheContent *content = &slots[i].content;
+
+		if (is_odd(g) || !content->used ||
+			(dek_id != 0 && (content->tag.dek_id != dek_id ||
+							 content->tag.database != database)) ||
+			wipe_slot(i, g))
+			return;
+	}
+}
+
+/* What a reader looks for. */
+typedef struct Search
+{
+	const DekCacheTag *tag;
+	uint32		flush;
+	uint32		refusals;
+	uint64		now;
+	bool		late;			/* G2: the deadline may have passed */
+	bool		busy;			/* a slot of the DEK was being written */
+	uint64		ttl_ms;			/* of the slot that was found */
+} Search;
+
+/* R4, G2 for one slot. */
 static bool
-copy_slot(int i, const DekCacheTag *tag, uint32 flush, uint64 now,
-		  PgeSecret *dek, DekCacheRef *ref)
+copy_slot(int i, Search *search, PgeSecret *dek, DekCacheRef *ref)
 {
 	DekCacheSlot *slot = &slots[i];
 	uint64		g = load_generation(i);
+	uint64		end;
+	bool		same;
 	bool		usable;
 
 	if (is_odd(g))
+	{
+		search->busy = true;
 		return false;			/* as if absent: nobody waits */
+	}
 	ref->slot = i;
+	ref->dek_id = search->tag->dek_id;
 	ref->slot_generation = &generations[i];
 	ref->generation = g;
 	ref->flush = slot->content.flush;
+	ref->refusals = slot->content.refusals;
 	ref->deadline_ms = slot->content.deadline_ms;
-	usable = slot->content.used && same_tag(&slot->content.tag, tag);
+	search->ttl_ms = slot->content.ttl_ms;
+	end = search->late ? grace_end(&slot->content) : ref->deadline_ms;
+	usable = slot->content.used && same_tag(&slot->content.tag, search->tag);
 	if (usable)
 		*dek = slot->content.dek;
 	pg_read_barrier();
-	usable = usable &&
-		pg_atomic_read_u64(&generations[i]) == g &&
-		ref->flush == flush && now < ref->deadline_ms;
+	same = pg_atomic_read_u64(&generations[i]) == g;
+	search->busy = search->busy || !same;
+	usable = usable && same && ref->flush == search->flush &&
+		ref->refusals == search->refusals && search->now < end;
 	if (usable)
-		pg_atomic_write_u64(&slot->touched_ms, now);
+		pg_atomic_write_u64(&slot->touched_ms, search->now);
 	else
 		pge_secret_wipe(dek, sizeof(PgeSecret));
 	return usable;
+}
+
+static bool
+find_slot(Search *search, PgeSecret *dek, DekCacheRef *ref)
+{
+	const DekCacheTag *tag = search->tag;
+	int			home;
+
+	if (!attach())
+		return false;
+	search->refusals = pge_dek_cache_refusals(tag->dek_id);
+	search->now = pge_now_ms();
+	home = home_of(tag->database, tag->dek_id);
+	for (int n = 0, i = home; n < nslots; n++, i = (i + 1 == nslots) ? 0 : i + 1)
+	{
+		if (pg_atomic_read_u32(&hints[i]) == tag->dek_id && copy_slot(i, search, dek, ref))
+			return true;
+	}
+	return false;
 }
 
 bool
 pge_dek_cache_get(const DekCacheTag *tag, uint32 flush,
 				  PgeSecret *dek, DekCacheRef *ref)
 {
-	uint64		now;
-	int			home;
+	Search		search = {.tag = tag, .flush = flush};
 
-	if (!attach())
-		return false;
-	now = pge_now_ms();
-	home = home_of(tag->database, tag->dek_id);
-	for (int n = 0, i = home; n < nslots; n++, i = (i + 1 == nslots) ? 0 : i + 1)
-	{
-		if (pg_atomic_read_u32(&hints[i]) == tag->dek_id &&
-			copy_slot(i, tag, flush, now, dek, ref))
-			return true;
-	}
-	return false;
+	return find_slot(&search, dek, ref);
+}
+
+bool
+pge_dek_cache_get_late(const DekCacheTag *tag, uint32 flush, PgeSecret *dek,
+					   DekCacheRef *ref, uint64 *ttl_ms, bool *busy)
+{
+	Search		search = {.tag = tag, .flush = flush, .late = true};
+	bool		found = find_slot(&search, dek, ref);
+
+	*ttl_ms = search.ttl_ms;
+	*busy = search.busy;
+	return found;
 }
 
 /* If the slot changes hands meanwhile, another DEK stays a little longer. */
@@ -212,9 +283,19 @@ pge_dek_cache_touch(const DekCacheRef *ref, uint64 now)
 		pg_atomic_write_u64(&slots[ref->slot].touched_ms, now);
 }
 
+/* An outdated one of the same DEK: in grace it would fill the cache with itself. */
+static bool
+is_outdated_one_of(int i, const DekCacheTag *tag, uint64 now)
+{
+	const DekCacheContent *content = &slots[i].content;
+
+	/* if it is torn, the compare-and-swap will fail */
+	return content->used && same_tag(&content->tag, tag) && now >= content->deadline_ms;
+}
+
 /*
- * A slot to write over and its even generation.  A free one near home if there
- * is one, else the first that the clock finds not lately used, else whatever
+ * A slot to write over and its even generation.  An outdated one of the same
+ * DEK or a free one near home if there is one, else the first that the clock finds not lately used, else whatever
  * the hand stands on after a full turn.
  */
 static int
@@ -225,10 +306,12 @@ find_victim(const DekCacheTag *tag, uint64 now, uint64 *generation)
 
 	for (int n = 0, i = home; n < nslots; n++, i = (i + 1 == nslots) ? 0 : i + 1)
 	{
-		if (pg_atomic_read_u32(&hints[i]) != 0)
+		uint32		hint = pg_atomic_read_u32(&hints[i]);
+
+		if (hint != 0 && hint != tag->dek_id)
 			continue;
 		*generation = load_generation(i);
-		if (!is_odd(*generation))
+		if (!is_odd(*generation) && (hint == 0 || is_outdated_one_of(i, tag, now)))
 			return i;
 	}
 	for (int n = 0; n < nslots; n++)
@@ -249,13 +332,15 @@ find_victim(const DekCacheTag *tag, uint64 now, uint64 *generation)
 
 static void
 write_slot(int i, uint64 g, const DekCacheTag *tag, const PgeSecret *dek,
-		   const DekCacheRef *ref, uint64 now)
+		   uint64 ttl_ms, const DekCacheRef *ref, uint64 now)
 {
 	DekCacheSlot *slot = &slots[i];
 
 	slot->content.tag = *tag;
 	slot->content.flush = ref->flush;
+	slot->content.refusals = ref->refusals;
 	slot->content.deadline_ms = ref->deadline_ms;
+	slot->content.ttl_ms = ttl_ms;
 	slot->content.dek = *dek;
 	slot->content.used = true;
 	pg_atomic_write_u64(&slot->touched_ms, now);
@@ -265,17 +350,17 @@ write_slot(int i, uint64 g, const DekCacheTag *tag, const PgeSecret *dek,
 
 bool
 pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
-				  uint64 w, uint64 deadline_ms, DekCacheRef *ref)
+				  uint64 w, uint64 ttl_ms, DekCacheRef *ref)
 {
 	uint64		now = pge_now_ms();
 	uint64		g = 0;
 	int			i;
 
 	ref->slot = -1;
+	ref->dek_id = tag->dek_id;
 	ref->slot_generation = NULL;
 	ref->generation = 0;
 	ref->flush = PGE_EPOCH_FLUSH(w);
-	ref->deadline_ms = deadline_ms;
 	if (!attach())
 		return false;
 
@@ -285,46 +370,49 @@ pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
 	i = find_victim(tag, now, &g);
 	if (i >= 0 && lock_slot(i, g))
 	{
-		write_slot(i, g, tag, dek, ref, now);
+		write_slot(i, g, tag, dek, ttl_ms, ref, now);
 
 		/*
-		 * R8: the slot is visible; who bumped W before this load may have
+		 * R8: the slot is visible; who bumped W or R before this load may have
 		 * passed the slot while it was odd.  Without the full barrier the
 		 * load could overtake the store that made the slot visible.
 		 */
 		pg_memory_barrier();
-		if (load_epoch() == w)
+		if (load_epoch() == w && pge_dek_cache_refusals(tag->dek_id) == ref->refusals)
 		{
 			ref->slot = i;
 			ref->slot_generation = &generations[i];
 			ref->generation = g + 2;
 		}
 		else
-			wipe_slot(i, g + 2);	/* lost: another writer has overwritten it */
+			wipe_slot_of(i, tag->database, tag->dek_id);
 	}
 
 	RESUME_INTERRUPTS();
 	return ref->slot >= 0;
 }
 
-/*
- * D3.  All slots, because two backends that missed at once have published two.
- * Odd or a lost race: skipped, the writer's R8 comes after our D2.
- */
+/* D3.  All slots, because two backends that missed at once have published two. */
 void
 pge_dek_cache_wipe_dek(Oid database, uint32 dek_id)
 {
 	if (!attach())
 		return;
 	for (int i = 0; i < nslots; i++)
-	{
-		uint64		g = load_generation(i);
+		wipe_slot_of(i, database, dek_id);
+}
 
-		if (!is_odd(g) && slots[i].content.used &&
-			slots[i].content.tag.dek_id == dek_id &&
-			slots[i].content.tag.database == database)
-			wipe_slot(i, g);
-	}
+/*
+ * N1: bytes from before this are not used again, wherever they are.  N2 takes
+ * them out of memory, and makes contexts of their slots void.
+ */
+void
+pge_dek_cache_refused(Oid database, uint32 dek_id)
+{
+	if (!attach())
+		return;
+	pg_atomic_fetch_add_u32(pge_control_refusals(dek_id), 1);	/* N1 */
+	pge_dek_cache_wipe_dek(database, dek_id);	/* N2 */
 }
 
 void
@@ -334,12 +422,7 @@ pge_dek_cache_flush(void)
 		return;
 	pg_atomic_fetch_add_u64(&pge_control()->epoch, PGE_EPOCH_FLUSH_BUMP);	/* F1 */
 	for (int i = 0; i < nslots; i++)	/* F2 */
-	{
-		uint64		g = load_generation(i);
-
-		if (!is_odd(g) && slots[i].content.used)
-			wipe_slot(i, g);
-	}
+		wipe_slot_of(i, InvalidOid, 0);
 }								/* F3 */
 
 /* Caller has loaded the slot's generation and wipes by it, so a torn read is harmless. */
@@ -350,9 +433,21 @@ has_expired(DekCacheSlot *slot, uint64 now, uint32 flush)
 
 	if (!slot->content.used)
 		return false;
-	return now >= slot->content.deadline_ms ||
+	return now >= grace_end(&slot->content) ||
 		slot->content.flush != flush ||
+		slot->content.refusals != pge_dek_cache_refusals(slot->content.tag.dek_id) ||
 		(pge_cache_idle > 0 && now >= touched + (uint64) pge_cache_idle * 1000);
+}
+
+/*
+ * X0: the deadline has passed, and the key is kept for those who will have asked in
+ * vain.  Contexts made from the slot become void, and nothing is written,
+ * so who would wipe it finds it at the next look.
+ */
+static void
+outdate_slot(int i, uint64 g)
+{
+	(void) pg_atomic_compare_exchange_u64(&generations[i], &g, g + 2);
 }
 
 /* X1.  W is not bumped: contexts made from the slot see its generation moved. */
@@ -368,10 +463,12 @@ pge_dek_cache_expire(void)
 	{
 		uint64		g = load_generation(i);
 
-		if (!is_odd(g) &&
-			has_expired(&slots[i], now, PGE_EPOCH_FLUSH(load_epoch())) &&
-			wipe_slot(i, g))
-			wiped++;
+		if (is_odd(g) || !slots[i].content.used)
+			continue;
+		if (has_expired(&slots[i], now, PGE_EPOCH_FLUSH(load_epoch())))
+			wiped += wipe_slot(i, g);
+		else if (now >= slots[i].content.deadline_ms)
+			outdate_slot(i, g);
 	}
 	return wiped;
 }

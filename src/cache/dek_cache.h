@@ -1,7 +1,7 @@
 /*
  * dek_cache.h -- slots of unwrapped DEKs in the secret region.
  *
- * Steps R4, R7, R8, D3, F1-F3 and X1 of test/model/protocol.md.  No lock: each
+ * Steps R4, R7, R8, D3, F1-F3, N1, N2, G2, X0 and X1 of test/model/protocol.md.  No lock: each
  * slot is a seqlock whose writer wins it by compare-and-swap; nobody ever waits
  * for a slot that is being written.
  *
@@ -29,9 +29,11 @@ typedef struct DekCacheTag
 typedef struct DekCacheRef
 {
 	int			slot;
+	uint32		dek_id;
 	pg_atomic_uint64 *slot_generation;	/* of the slot, now */
 	uint64		generation;		/* of the slot, then */
 	uint32		flush;			/* F its request carried */
+	uint32		refusals;		/* R before it was sent */
 	uint64		deadline_ms;
 } DekCacheRef;
 
@@ -40,6 +42,24 @@ extern Size pge_dek_cache_size(int nslots);
 /* R4: copies a readable, unexpired slot of this tag and flush. */
 extern bool pge_dek_cache_get(const DekCacheTag *tag, uint32 flush,
 							  PgeSecret *dek, DekCacheRef *ref);
+
+/* R of this DEK; loaded before it is asked for. */
+static inline uint32
+pge_dek_cache_refusals(uint32 dek_id)
+{
+	uint32		r = pg_atomic_read_u32(pge_control_refusals(dek_id));
+
+	pg_read_barrier();			/* acquire */
+	return r;
+}
+
+/*
+ * G2: as get, but the deadline may have passed, if cache_grace has not; for who
+ * has asked in vain.  *ttl_ms is when cache_ttl was over.  *busy: a slot of this
+ * DEK was being written, so it may be found the next time.
+ */
+extern bool pge_dek_cache_get_late(const DekCacheTag *tag, uint32 flush, PgeSecret *dek,
+								   DekCacheRef *ref, uint64 *ttl_ms, bool *busy);
 
 /* R3: may a context made from ref still be used? */
 static inline bool
@@ -50,7 +70,8 @@ pge_dek_cache_ref_valid(const DekCacheRef *ref, uint32 flush)
 	if (ref->flush != flush)
 		return false;
 	if (unlikely(ref->slot < 0))
-		return pge_now_ms() < ref->deadline_ms;
+		return pge_now_ms() < ref->deadline_ms &&
+			pge_dek_cache_refusals(ref->dek_id) == ref->refusals;
 	g = pg_atomic_read_u64(ref->slot_generation);
 	pg_read_barrier();			/* acquire */
 	return g == ref->generation;
@@ -60,11 +81,16 @@ pge_dek_cache_ref_valid(const DekCacheRef *ref, uint32 flush)
 extern void pge_dek_cache_touch(const DekCacheRef *ref, uint64 now);
 
 /*
- * R7, R8: publishes under the epoch "w" that the row was read under.  On false
- * the DEK stays private (ref->slot = -1); nothing of it is left in a slot.
+ * R7, R8: publishes under the epoch "w" that the row was read under, with
+ * ref->deadline_ms and ref->refusals.  "ttl_ms" is the deadline but for one that
+ * is published again in grace.  On false the DEK stays private (ref->slot = -1);
+ * nothing of it is left in a slot.
  */
 extern bool pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
-							  uint64 w, uint64 deadline_ms, DekCacheRef *ref);
+							  uint64 w, uint64 ttl_ms, DekCacheRef *ref);
+
+/* N1, N2: its key service has refused it. */
+extern void pge_dek_cache_refused(Oid database, uint32 dek_id);
 
 /* D3: wipes every slot of this DEK (all databases' tags are distinct). */
 extern void pge_dek_cache_wipe_dek(Oid database, uint32 dek_id);
@@ -72,7 +98,7 @@ extern void pge_dek_cache_wipe_dek(Oid database, uint32 dek_id);
 /* F1-F3. */
 extern void pge_dek_cache_flush(void);
 
-/* X1: the keeper's tick; returns how many slots were wiped. */
+/* X0, X1: the keeper's tick; returns how many slots were wiped. */
 extern int	pge_dek_cache_expire(void);
 
 extern int	pge_dek_cache_used(void);

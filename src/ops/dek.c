@@ -3,7 +3,7 @@
  * dek.c
  *	  From a value's request to a ready cipher context.
  *
- * The steps R1 to R8 are those of test/model/protocol.md, which was searched
+ * The steps R1 to R8, N1 and G1 to G3 are those of test/model/protocol.md, which was searched
  * completely by a model checker: change the model before this file.
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -15,6 +15,7 @@
 
 #include "base/harden.h"
 #include "base/report.h"
+#include "base/settings.h"
 #include "cache/contexts.h"
 #include "cache/control.h"
 #include "ops/dek.h"
@@ -23,6 +24,17 @@
 
 /* R6: so often a purge under way sends a miss back to the start. */
 #define PURGE_TRIES		3
+
+/*
+ * G3: what was taken in grace serves for so long, and for as long again as the
+ * question took, before the service is asked again: however long it hangs, no
+ * more than half of the time goes into waiting for it.
+ */
+#define GRACE_STEP_MS	1000
+
+/* All who were told at once that it is away come for the same slot. */
+#define GRACE_TRIES		50
+#define GRACE_PAUSE_US	500
 
 static void refuse_without_memory(void) pg_attribute_noreturn();
 static void
@@ -99,6 +111,9 @@ typedef struct Miss
 	uint64		w;				/* that row was read under */
 	KeyringDek	row;
 	PgeSecret	dek;
+	uint32		refusals;		/* R before the agent was asked */
+	uint64		asked_ms;
+	UnwrapFailure failure;
 } Miss;
 
 static void
@@ -125,23 +140,27 @@ pge_dek_tag(const KeyringDek *row)
  * a destruction under way may have taken away the wrapping that was tried: then
  * the row and its wrappings are read again, once.
  */
-static uint64
-ask_agent(Miss *miss)
+static bool
+ask_agent(Miss *miss, uint64 *deadline_ms)
 {
-	UnwrapFailure failure;
-	uint64		deadline_ms;
-
-	if (pge_unwrap(&miss->row, PGE_EPOCH_FLUSH(miss->w), &miss->dek,
-				   &deadline_ms, &failure))
-		return deadline_ms;
-	if (failure.wrappings_moved)
+	miss->asked_ms = pge_now_ms();
+	for (int tries = 0;; tries++)
 	{
-		read_row(miss, pge_dek_load_epoch());
+		miss->refusals = pge_dek_cache_refusals(miss->row.dek_id);
 		if (pge_unwrap(&miss->row, PGE_EPOCH_FLUSH(miss->w), &miss->dek,
-					   &deadline_ms, &failure))
-			return deadline_ms;
+					   deadline_ms, &miss->failure))
+			return true;
+		if (!miss->failure.wrappings_moved || tries > 0)
+			return false;
+		read_row(miss, pge_dek_load_epoch());
 	}
-	pge_unwrap_report(&miss->row, &failure);
+}
+
+static bool
+is_same_dek(const KeyringDek *a, const KeyringDek *b)
+{
+	return a->dek_id == b->dek_id &&
+		memcmp(a->check_value, b->check_value, PGE_CHECK_VALUE_LEN) == 0;
 }
 
 /*
@@ -163,9 +182,7 @@ still_good(Miss *miss, int tries, bool *keep)
 
 	/* Only the row again: the bytes stay good, whatever E did. */
 	read_row(miss, w2);
-	return miss->row.dek_id == asked.dek_id &&
-		memcmp(miss->row.check_value, asked.check_value,
-			   PGE_CHECK_VALUE_LEN) == 0;
+	return is_same_dek(&miss->row, &asked);
 }
 
 /* R7, R8, unless the DEK must stay private to this backend. */
@@ -175,12 +192,89 @@ publish(Miss *miss, uint32 flush, uint64 deadline_ms, bool keep, DekCacheRef *re
 	DekCacheTag tag = pge_dek_tag(&miss->row);
 
 	ref->slot = -1;
+	ref->dek_id = miss->row.dek_id;
 	ref->slot_generation = NULL;
 	ref->generation = 0;
 	ref->flush = flush;			/* not kept: R3 will not take it again */
+	ref->refusals = miss->refusals;
 	ref->deadline_ms = deadline_ms;
 	if (keep && !miss->row.own)
 		pge_dek_cache_put(&tag, &miss->dek, miss->w, deadline_ms, ref);
+}
+
+/*
+ * G3: published again, R7 and R8, to be asked for again soon.  A commit meanwhile
+ * has it wiped from its slot, where it may have been the last on this node: the
+ * row decides once more, as in R6.  False: by now another DEK is asked for.
+ */
+static bool
+publish_late(Miss *miss, uint64 ttl_ms, DekCacheRef *ref)
+{
+	KeyringDek	found = miss->row;
+	DekCacheTag tag = pge_dek_tag(&miss->row);
+	uint64		now = pge_now_ms();
+	uint64		w;
+
+	ref->deadline_ms = Min(now + GRACE_STEP_MS + (now - miss->asked_ms),
+						   ttl_ms + (uint64) pge_cache_grace * 1000);
+	for (int tries = 0; !pge_dek_cache_put(&tag, &miss->dek, miss->w, ttl_ms, ref); tries++)
+	{
+		w = pge_dek_load_epoch();
+		if (w == miss->w || tries >= PURGE_TRIES ||
+			PGE_EPOCH_FLUSH(w) != PGE_EPOCH_FLUSH(miss->w))
+			break;
+		read_row(miss, w);
+		if (!is_same_dek(&miss->row, &found))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * G1, G2: the service is away.  The row decides anew, for the answer may have taken
+ * its time, and the bytes are of the F of now, or they are none.
+ */
+static bool
+take_in_grace(Miss *miss, DekCacheRef *ref)
+{
+	for (int tries = 0; pge_cache_grace > 0 && tries < GRACE_TRIES; tries++)
+	{
+		DekCacheTag tag;
+		uint64		ttl_ms;
+		bool		busy;
+
+		read_row(miss, pge_dek_load_epoch());
+		tag = pge_dek_tag(&miss->row);
+		if (pge_dek_cache_get(&tag, PGE_EPOCH_FLUSH(miss->w), &miss->dek, ref))
+			return true;		/* another backend was faster */
+		if (pge_dek_cache_get_late(&tag, PGE_EPOCH_FLUSH(miss->w), &miss->dek,
+								   ref, &ttl_ms, &busy))
+		{
+			if (publish_late(miss, ttl_ms, ref))
+				return true;
+			pge_secret_wipe(&miss->dek, sizeof(miss->dek));
+		}
+		else if (!busy)
+			return false;
+		pg_usleep(GRACE_PAUSE_US);
+	}
+	return false;
+}
+
+/* What becomes of a value whose DEK could not be had. */
+static void
+do_without_answer(Miss *miss, DekCacheRef *ref)
+{
+	PgeStatus	status = miss->failure.status;
+
+	if (pge_unwrap_was_refused(status))
+		pge_dek_cache_refused(MyDatabaseId, miss->row.dek_id);
+	else if (pge_unwrap_found_nobody(status) && take_in_grace(miss, ref))
+	{
+		pg_atomic_fetch_add_u64(&pge_control()->graces, 1);
+		return;
+	}
+	pge_unwrap_report(&miss->row, &miss->failure);
 }
 
 static PgeAead *
@@ -204,7 +298,11 @@ fetch(Miss *miss)
 		if (pge_dek_cache_get(&tag, PGE_EPOCH_FLUSH(miss->w), &miss->dek, &ref))
 			return make_context(miss, &ref);	/* R4 */
 
-		deadline_ms = ask_agent(miss);
+		if (!ask_agent(miss, &deadline_ms))
+		{
+			do_without_answer(miss, &ref);
+			return make_context(miss, &ref);
+		}
 		flush = PGE_EPOCH_FLUSH(miss->w);
 		if (still_good(miss, tries, &keep))
 		{

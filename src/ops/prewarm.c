@@ -28,7 +28,9 @@ typedef struct Warming
 {
 	uint64		ticket;
 	uint64		w;				/* that the row was read under */
+	uint32		refusals;		/* R before it was asked for */
 	uint64		deadline_ms;
+	bool		only_wrapping;
 	KeyringDek	row;
 	uint8		binding[PGE_BINDING_MAX];
 	size_t		binding_len;
@@ -44,28 +46,35 @@ typedef struct Prewarm
 } Prewarm;
 
 static void
+publish(Prewarm *prewarm, const Warming *one)
+{
+	DekCacheTag tag = pge_dek_tag(&one->row);
+	DekCacheRef ref = {.deadline_ms = one->deadline_ms, .refusals = one->refusals};
+
+	if (pge_dek_cache_put(&tag, &prewarm->dek, one->w, one->deadline_ms, &ref))
+		prewarm->published++;
+	pge_secret_wipe(&prewarm->dek, sizeof(prewarm->dek));
+}
+
+static void
 take_answer(Prewarm *prewarm)
 {
 	PgeFrame	answer;
-	DekCacheRef ref;
 
 	pge_client_pipe_next(prewarm->pipe, &answer);
 	for (int i = 0; i < PGE_REQUESTS_MAX; i++)
 	{
 		Warming    *one = &prewarm->warming[i];
-		DekCacheTag tag;
 
 		if (one->free || one->ticket != answer.ticket)
 			continue;
 		one->free = true;
-		if (answer.status != PGE_OK ||
+		if (answer.status == PGE_OK &&
 			pge_unwrap_accept(&one->row, pge_bytes(one->binding, one->binding_len),
-							  &answer, &prewarm->dek) != PGE_OK)
-			return;
-		tag = pge_dek_tag(&one->row);
-		if (pge_dek_cache_put(&tag, &prewarm->dek, one->w, one->deadline_ms, &ref))
-			prewarm->published++;
-		pge_secret_wipe(&prewarm->dek, sizeof(prewarm->dek));
+							  &answer, &prewarm->dek) == PGE_OK)
+			publish(prewarm, one);
+		else if (one->only_wrapping && pge_unwrap_was_refused((PgeStatus) answer.status))
+			pge_dek_cache_refused(MyDatabaseId, one->row.dek_id);
 		return;
 	}
 }
@@ -91,12 +100,15 @@ submit(Prewarm *prewarm, const KeyringDek *row, uint64 w)
 	PgeBuffer	binding = {one->binding, 0, sizeof(one->binding)};
 	KeyringWrapping *wrappings;
 	PgeFrame	request;
+	int			count = pge_keyring_wrappings(row->dek_id, &wrappings);
 
-	if (pge_keyring_wrappings(row->dek_id, &wrappings) == 0 ||
+	if (count == 0 ||
 		pge_keyring_binding(row, &binding) != PGE_OK)
 		return;
 	one->row = *row;
 	one->w = w;
+	one->only_wrapping = count == 1;
+	one->refusals = pge_dek_cache_refusals(row->dek_id);
 	one->binding_len = binding.len;
 	pge_unwrap_request(&one->row, pge_buffer_bytes(&binding), &wrappings[0],
 					   PGE_EPOCH_FLUSH(w), &request);

@@ -31,6 +31,24 @@ typedef struct UnwrapFailure
 extern bool pge_unwrap(const KeyringDek *row, uint32 flush, PgeSecret *dek,
 					   uint64 *deadline_ms, UnwrapFailure *failure);
 
+/* The service's word: the DEK is not ours to use.  Revocation wins over availability. */
+static inline bool
+pge_unwrap_was_refused(PgeStatus status)
+{
+	return status == PGE_DENIED || status == PGE_KEK_UNUSABLE ||
+		status == PGE_KEK_NOT_FOUND || status == PGE_UNAUTHENTICATED;
+}
+
+/*
+ * cache_grace is for these.  Not for an agent that does not answer: it may have
+ * heard a refusal, and who stops it would prolong the life of every key.
+ */
+static inline bool
+pge_unwrap_found_nobody(PgeStatus status)
+{
+	return status == PGE_UNAVAILABLE || status == PGE_THROTTLED;
+}
+
 extern void pge_unwrap_report(const KeyringDek *row,
 							  const UnwrapFailure *failure) pg_attribute_noreturn();
 

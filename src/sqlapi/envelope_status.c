@@ -102,6 +102,7 @@ put_own_rows(ReturnSetInfo *rsinfo, PgeControl *control)
 	put_number(rsinfo, "cache_size", (uint64) pge_cache_size);
 	put_number(rsinfo, "cache_used", (uint64) pge_dek_cache_used());
 	put_number(rsinfo, "context_holders", pg_atomic_read_u32(&control->context_holders));
+	put_number(rsinfo, "graces", pg_atomic_read_u64(&control->graces));
 	put_number(rsinfo, "unwraps", pg_atomic_read_u64(&control->unwraps));
 	put_uses(rsinfo);
 	put_pid(rsinfo, "keeper_pid", pg_atomic_read_u32(&control->keeper_pid));

@@ -51,6 +51,12 @@
 #ifndef CREATOR
 #define CREATOR 9		/* the backend that creates key 1; 9: nobody, and key 0 only */
 #endif
+#ifndef REVOCATIONS
+#define REVOCATIONS 0	/* of key 0's KEK, in its service, which may grant it again: 0 or 1 */
+#endif
+#ifndef OUTAGES
+#define OUTAGES 0		/* answers "unavailable" of the service; if any, cache_grace is on */
+#endif
 #ifndef ONLY
 #define ONLY 0			/* 0: all properties; n: property n alone */
 #endif
@@ -65,6 +71,8 @@
 #define P3_NOT_TORN			HOLDS(3, ctx_half1 == ctx_half2)
 #define P3_RIGHT_DEK		HOLDS(3, ctx_half1 != 0 && DEK(ctx_half1) == THE_DEK(key))
 #define P8_NOT_EXPIRED		HOLDS(8, ctx_slot != 0 || began_expired == 0 || ctx_gen > began_expired)
+#define P10_NOT_REFUSED		HOLDS(10, !(began_refused && ctx_old))
+#define P11_ASKED_FIRST		HOLDS(11, !ctx_late || service_away)
 /* A slot is being written. */
 #define P4_COMMITTED		HOLDS(4, committed[0] == memo_dek || committed[1] == memo_dek)
 /* A value is being refused. */
@@ -72,6 +80,7 @@
 /* Everybody is done.  (P5 is also: no deadlock; and the formula at the end.) */
 #define P9_FLUSHED(s)		HOLDS(9, slot[s].dek == 0 || slot[s].flush == w_flush)
 #define P9_WIPED(s)			HOLDS(9, slot[s].dek != 1 || usable || !must_be_wiped)
+#define P9_REFUSED(s)		HOLDS(9, slot[s].dek != 1 || !refused || !slot[s].old)
 #define P5_NOT_ODD(s)		HOLDS(5, !ODD(slot[s].gen))
 
 /* P7 (a revoked grant) is P1: to a reader, no right and not enabled are one. */
@@ -84,7 +93,9 @@
 
 byte w_state, w_flush;			/* W */
 
-typedef Slot { byte gen; byte dek; byte flush; byte half1; byte half2 };
+byte refusals;					/* R, of all keys: the worst case */
+/* stale: the deadline has passed, and cache_grace has not; old: a ghost */
+typedef Slot { byte gen; byte dek; byte flush; byte refusals; bool stale; bool old; byte half1; byte half2 };
 Slot slot[SLOTS];
 
 byte committed[2];				/* the DEK of each key that everybody sees; 0: no row */
@@ -97,7 +108,10 @@ bool usable = true;				/* key 0: enabled, and the reader has the right */
 #define RUNNING	2				/* the KMS call */
 #define READY	3
 #define CLOSED	4				/* EOF: the agent died, or closed */
-typedef Request { byte phase; byte dek; byte flush; byte born };
+#define GOOD	0
+#define REFUSED	1
+#define AWAY	2				/* unavailable, or throttled */
+typedef Request { byte phase; byte dek; byte flush; byte born; byte answer; bool old };
 Request req[BACKENDS];
 
 /* ---- ghosts: what only the properties read ------------------------------ */
@@ -106,6 +120,9 @@ byte clock, flushes;			/* "born" of now; of the last flush that returned */
 byte disables, enables;
 bool revoke_answered, enable_answered = true, must_be_wiped;
 byte expired_gen;				/* of slot 0 */
+bool granted = true, was_revoked;	/* key 0's KEK, by its service; "old" bytes are from before */
+bool refused;					/* somebody has heard so */
+byte outages;
 byte finished, dead;
 bool crash, waiting0;
 
@@ -132,17 +149,42 @@ inline try_to_own(s_, even, won)
 	d_step { won = (slot[s_].gen == even); if :: won -> slot[s_].gen = even + 1 :: else fi }
 }
 
-/* D3, F2, X1 and the last part of R8.  Lost: someone writes, and will look at W. */
+/* Clears a slot that is still as it was at "even". */
 inline wipe(s_, even, won)
 {
 	try_to_own(s_, even, won);
 	if
 	:: won ->
-		d_step { slot[s_].dek = 0; slot[s_].flush = 0; slot[s_].half1 = 0 };
+		d_step {
+			slot[s_].dek = 0; slot[s_].flush = 0; slot[s_].half1 = 0;
+			slot[s_].refusals = 0; slot[s_].stale = false; slot[s_].old = false
+		};
 		slot[s_].half2 = 0;
 		slot[s_].gen = even + 2
 	:: else
 	fi
+}
+
+/*
+ * D3, F2, N2 and the last part of R8, for one slot; dek_ 0: any.  Odd: someone
+ * writes, and will look at W and R.  Lost: it may only have been outdated (X0).
+ */
+inline wipe_if_of(s_, dek_)
+{
+	do
+	:: g = slot[s_].gen;
+		if
+		:: !ODD(g) && slot[s_].dek != 0 && (dek_ == 0 || slot[s_].dek == dek_) ->
+			wipe(s_, g, ok);
+#ifdef MUTANT_WIPER_GIVES_UP
+			break
+#else
+			if :: ok -> break :: else fi
+#endif
+		:: else -> break
+		fi
+	od;
+	g = 0; ok = false
 }
 
 inline wipe_slots_of(dek_)		/* 0: all */
@@ -150,10 +192,7 @@ inline wipe_slots_of(dek_)		/* 0: all */
 	s = 0;
 	do
 	:: s == SLOTS -> break
-	:: else ->
-		g = slot[s].gen;
-		if :: !ODD(g) && (dek_ == 0 || slot[s].dek == dek_) -> wipe(s, g, ok) :: else fi;
-		g = 0; s++
+	:: else -> wipe_if_of(s, dek_); s++
 	od;
 	s = 0
 }
@@ -174,17 +213,20 @@ inline read_row()
 
 inline drop_context()
 {
-	ctx_dek = 0; ctx_slot = 0; ctx_gen = 0; ctx_flush = 0; ctx_half1 = 0; ctx_half2 = 0
+	ctx_dek = 0; ctx_slot = 0; ctx_gen = 0; ctx_flush = 0; ctx_half1 = 0; ctx_half2 = 0;
+	ctx_refusals = 0; ctx_old = false; ctx_late = false
 }
 
 inline make_context(where, gen_)
 {
-	ctx_dek = memo_dek; ctx_slot = where; ctx_gen = gen_; ctx_flush = w_f; ctx_half1 = h1; ctx_half2 = h2
+	ctx_dek = memo_dek; ctx_slot = where; ctx_gen = gen_; ctx_flush = w_f; ctx_half1 = h1; ctx_half2 = h2;
+	ctx_refusals = r; ctx_old = old
 }
 
 inline forget_work()
 {
 	key = 0; w_s = 0; w_f = 0; s = 0; g = 0; d = 0; f = 0; h1 = 0; h2 = 0; now_s = 0; now_f = 0;
+	r = 0; now_r = 0; answer = 0; old = false; late = false; service_away = false; ctx_late = false; began_refused = false;
 	ok = false; row_read = false;
 	began_flushes = 0; began_disables = 0; began_revoked = 0; began_expired = 0; began_enabled = false
 }
@@ -219,6 +261,7 @@ inline choose_value()
 		began_enabled = (key == 0 && enable_answered);
 		began_disables = (began_enabled -> disables : 0);
 		began_expired = expired_gen;
+		began_refused = (key == 0 && refused);
 		WAITS(me, true)
 	}
 }
@@ -259,7 +302,12 @@ inline use_ready_context()
 		goto use
 #else
 		if
+#ifdef MUTANT_PRIVATE_UNCHECKED
 		:: ctx_slot == PRIVATE -> goto use
+#else
+		:: ctx_slot == PRIVATE && ctx_refusals == refusals -> goto use
+		:: ctx_slot == PRIVATE && ctx_refusals != refusals -> d_step { drop_context() }
+#endif
 		:: ctx_slot != PRIVATE && slot[ctx_slot].gen == ctx_gen -> goto use
 		:: ctx_slot != PRIVATE && slot[ctx_slot].gen != ctx_gen -> d_step { drop_context() }
 		fi;
@@ -271,10 +319,21 @@ inline use_ready_context()
 	fi
 }
 
-/* R4 */
-inline copy_from_slot()
+/* May the copy be used?  R4, and G2 (late_), which takes one whose deadline has passed. */
+#ifdef FIRST_STAMP
+#define FITS(late_)		(d == memo_dek)
+#elif defined(MUTANT_TTL_IGNORED)
+#define FITS(late_)		(d == memo_dek && f == w_f && now_r == r)
+#elif defined(MUTANT_REFUSALS_NOT_COMPARED)
+#define FITS(late_)		(d == memo_dek && f == w_f && (late_ || !late))
+#else
+#define FITS(late_)		(d == memo_dek && f == w_f && now_r == r && (late_ || !late))
+#endif
+
+/* To "use" by R4, to "keep" by G2. */
+inline copy_from_slot(late_)
 {
-	s = 0;
+	s = 0; r = refusals;
 	do
 	:: s == SLOTS -> break
 	:: s < SLOTS ->
@@ -282,13 +341,12 @@ inline copy_from_slot()
 		if
 		:: ODD(g)								/* being written: absent; nobody waits for it */
 		:: else ->
-			d_step { d = slot[s].dek; f = slot[s].flush; h1 = slot[s].half1 };
+			d_step {
+				d = slot[s].dek; f = slot[s].flush; h1 = slot[s].half1;
+				now_r = slot[s].refusals; late = slot[s].stale; old = slot[s].old
+			};
 			if
-#ifdef FIRST_STAMP
-			:: d == memo_dek ->
-#else
-			:: d == memo_dek && f == w_f ->
-#endif
+			:: FITS(late_) ->
 				h2 = slot[s].half2;
 #ifdef MUTANT_GEN_NOT_REREAD
 				if :: true ->
@@ -297,13 +355,15 @@ inline copy_from_slot()
 				:: slot[s].gen != g
 				:: slot[s].gen == g ->
 #endif
-					d_step { make_context(s, g) };
-					goto use
+					if
+					:: late_ -> d_step { s = 0; g = 0; d = 0; f = 0; now_r = 0 }; goto keep
+					:: else -> d_step { make_context(s, g); ctx_late = late }; goto use
+					fi
 				fi
 			:: else
 			fi
 		fi;
-		d_step { s++; g = 0; d = 0; f = 0; h1 = 0; h2 = 0 }
+		d_step { s++; g = 0; d = 0; f = 0; h1 = 0; h2 = 0; now_r = 0; late = false; old = false }
 	od
 }
 
@@ -320,9 +380,50 @@ inline ask_agent()
 	od;
 	skip;									/* SPIN: no break into a d_step */
 	d_step {
-		h1 = req[me].dek * 8 + req[me].born; h2 = h1;
-		req[me].phase = IDLE; req[me].dek = 0; req[me].flush = 0; req[me].born = 0
+		h1 = req[me].dek * 8 + req[me].born; h2 = h1; answer = req[me].answer; old = req[me].old;
+		req[me].phase = IDLE; req[me].dek = 0; req[me].flush = 0; req[me].born = 0; req[me].answer = 0; req[me].old = false
 	}
+}
+
+/* N1, N2, N3: the service does not let us. */
+inline hear_refusal()
+{
+#ifndef MUTANT_REFUSAL_DOES_NOT_WIPE
+#ifndef MUTANT_REFUSAL_NOT_COUNTED
+	refusals++;
+#endif
+	wipe_slots_of(memo_dek);
+#endif
+	refused = true;
+	goto failed
+}
+
+/* G1, G2: the service is away, or has no time for us. */
+inline take_in_grace()
+{
+	d_step { h1 = 0; h2 = 0; old = false; service_away = true };
+	d_step { w_s = w_state; w_f = w_flush };
+	read_row();
+	if :: !memo_allows -> goto refuse :: else fi;
+	copy_from_slot(true);
+	goto failed
+}
+
+inline hear()
+{
+	if
+#if REVOCATIONS > 0
+#ifdef MUTANT_GRACE_FOR_REFUSED
+	:: answer == REFUSED -> refused = true; take_in_grace()
+#else
+	:: answer == REFUSED -> hear_refusal()
+#endif
+#endif
+#if OUTAGES > 0
+	:: answer == AWAY -> take_in_grace()
+#endif
+	:: answer == GOOD
+	fi
 }
 
 inline read_row_for_the_bytes()
@@ -356,10 +457,16 @@ inline decide_again()
 	fi
 }
 
+#ifdef MUTANT_REFUSALS_NOT_LOOKED_AT_AFTER
+#define SAME_REFUSALS	true
+#else
+#define SAME_REFUSALS	refusals == r
+#endif
+
 /* R7, R8 */
 inline publish()
 {
-	d_step { make_context(PRIVATE, 0) };
+	d_step { make_context(PRIVATE, 0); ctx_late = late };
 #ifndef MUTANT_UNCOMMITTED_PUBLISHED
 	if :: memo_own -> goto use :: else fi;
 #endif
@@ -372,7 +479,10 @@ inline publish()
 	try_to_own(s, g, ok);
 	if :: !ok -> goto use :: else fi;
 #endif
-	d_step { P4_COMMITTED; slot[s].dek = memo_dek; slot[s].flush = w_f; slot[s].half1 = h1 };
+	d_step {
+		P4_COMMITTED; slot[s].dek = memo_dek; slot[s].flush = w_f; slot[s].half1 = h1;
+		slot[s].refusals = r; slot[s].stale = false; slot[s].old = old
+	};
 	slot[s].half2 = h2;
 #ifdef MUTANT_NO_FULL_BARRIER						/* R8's load overtakes R7's last store */
 	d_step { now_s = w_state; now_f = w_flush };
@@ -384,9 +494,9 @@ inline publish()
 	d_step { ctx_slot = s; ctx_gen = g + 2 };
 #if !defined(FIRST_STAMP) && !defined(MUTANT_NO_LOOK_AFTER)
 	if
-	:: d_step { w_state == w_s && w_flush == w_f -> skip }
-	:: d_step { (w_state != w_s || w_flush != w_f) -> ctx_slot = PRIVATE; ctx_gen = 0; g = g + 2 };
-		wipe(s, g, ok)
+	:: d_step { w_state == w_s && w_flush == w_f && SAME_REFUSALS -> skip }
+	:: d_step { !(w_state == w_s && w_flush == w_f && SAME_REFUSALS) -> ctx_slot = PRIVATE; ctx_gen = 0 };
+		wipe_if_of(s, memo_dek)
 	fi
 #endif
 #endif
@@ -398,8 +508,10 @@ proctype Backend(byte me)
 	byte memo_key, memo_state, memo_flush, memo_dek;	/* key + 1, or 0: empty; the W it was read under */
 	bool memo_allows, memo_own;
 	byte ctx_dek, ctx_slot, ctx_gen, ctx_flush, ctx_half1, ctx_half2;
-	byte key, w_s, w_f, now_s, now_f, s, g, d, f, h1, h2;
-	bool ok, row_read;
+	byte ctx_refusals;
+	byte key, w_s, w_f, now_s, now_f, s, g, d, f, h1, h2, r, now_r, answer;
+	bool ok, row_read, late;
+	bool old, ctx_old, ctx_late, service_away, began_refused;			/* ghosts */
 	byte began_flushes, began_disables, began_revoked, began_expired;	/* ghosts */
 	bool began_enabled;
 
@@ -414,21 +526,26 @@ again:	skip;
 		consult_memo();
 		if :: !memo_allows -> goto refuse :: else fi;
 		use_ready_context();
-		copy_from_slot();
+		copy_from_slot(false);
 #if defined(FIRST_MEMO) || defined(MUTANT_MEMO_STICKY)
 		if :: !row_read -> memo_key = 0; goto again :: else fi;
 #endif
 		ask_agent();
+		hear();
 		decide_again();
+keep:	skip;
 		publish();
 use:	skip;
 		d_step {
-			P1_NOT_REVOKED; P2_NOT_PURGED; P3_NOT_TORN; P3_RIGHT_DEK; P8_NOT_EXPIRED;
+			P1_NOT_REVOKED; P2_NOT_PURGED; P3_NOT_TORN; P3_RIGHT_DEK; P8_NOT_EXPIRED; P10_NOT_REFUSED; P11_ASKED_FIRST;
 			forget_work(); WAITS(me, false)
 		};
 		goto done;
 refuse:	skip;
 		d_step { P6_RIGHTLY_REFUSED; forget_work(); drop_context(); WAITS(me, false) };
+		goto done;
+failed:	skip;							/* by the service, or without it */
+		d_step { forget_work(); drop_context(); WAITS(me, false) };
 done:	skip
 	od
 	} UNLESS_CRASH;
@@ -471,9 +588,26 @@ end:
 		od;
 		other = 0
 		}
-	:: d_step { req[client].phase == RUNNING -> req[client].phase = READY }
+	:: d_step {
+		req[client].phase == RUNNING -> req[client].phase = READY;
+#if REVOCATIONS > 0
+		req[client].answer = ((req[client].dek != 1 || granted) -> GOOD : REFUSED);
+		req[client].old = (req[client].dek == 1 && granted && !was_revoked)
+#endif
+		}
+#if OUTAGES > 0
+	:: d_step { req[client].phase == RUNNING && outages < OUTAGES -> outages++; req[client].phase = READY; req[client].answer = AWAY }
+#endif
 	od
 }
+
+#if REVOCATIONS > 0
+proctype Service()
+{
+	d_step { granted = false; was_revoked = true };
+	if :: skip :: granted = true fi
+}
+#endif
 
 proctype AgentDies()
 {
@@ -529,7 +663,13 @@ boot:
 	fi
 }
 
-/* X1, of slot 0 */
+#ifdef MUTANT_NOT_OUTDATED
+#define OUTDATE		expired_gen = g
+#else
+#define OUTDATE		expired_gen = g; slot[0].gen = g + 2
+#endif
+
+/* X1, of slot 0; with cache_grace X0 first */
 proctype Keeper()
 {
 	byte left = EXPIRIES, g;
@@ -539,7 +679,15 @@ proctype Keeper()
 	:: left > 0 && !ODD(slot[0].gen) ->
 		left--; g = slot[0].gen;
 		if
+#if OUTAGES > 0
+		:: !ODD(g) && slot[0].dek != 0 && !slot[0].stale ->
+			d_step {
+				if :: slot[0].gen == g -> slot[0].stale = true; OUTDATE :: else fi
+			}
+		:: !ODD(g) && slot[0].stale -> wipe(0, g, ok); if :: ok -> expired_gen = g :: else fi
+#else
 		:: !ODD(g) -> wipe(0, g, ok); if :: ok -> expired_gen = g :: else fi
+#endif
 		:: else
 		fi
 	:: left > 0 -> left--
@@ -558,13 +706,15 @@ proctype Postmaster()
 		d_step {
 			do
 			:: j == BACKENDS -> break
-			:: else -> req[j].phase = IDLE; req[j].dek = 0; req[j].flush = 0; req[j].born = 0; j++
+			:: else -> req[j].phase = IDLE; req[j].dek = 0; req[j].flush = 0; req[j].born = 0; req[j].answer = 0; req[j].old = false; j++
 			od;
+			refusals = 0; refused = false;
 			j = 0; w_state = 0; w_flush = 0; uncommitted = 0; clock++; flushes = clock;
 #ifndef MUTANT_CRASH_NO_WIPE
 			do
 			:: j == SLOTS -> break
-			:: else -> slot[j].gen = 0; slot[j].dek = 0; slot[j].flush = 0; slot[j].half1 = 0; slot[j].half2 = 0; j++
+			:: else -> slot[j].gen = 0; slot[j].dek = 0; slot[j].flush = 0; slot[j].half1 = 0; slot[j].half2 = 0;
+				slot[j].refusals = 0; slot[j].stale = false; slot[j].old = false; j++
 			od;
 			expired_gen = 0;
 #endif
@@ -586,6 +736,9 @@ init
 		j = 0;
 		run Admin();
 		if :: EXPIRIES > 0 -> run Keeper() :: else fi;
+#if REVOCATIONS > 0
+		run Service();
+#endif
 		if :: AGENT_DEATHS > 0 -> run AgentDies() :: else fi;
 		if :: CRASHES > 0 -> run Postmaster() :: else fi;
 #ifdef ENDLESS_COMMITS
@@ -596,7 +749,7 @@ init
 	d_step {
 		do
 		:: j == SLOTS -> break
-		:: else -> P9_FLUSHED(j); P9_WIPED(j); P5_NOT_ODD(j); j++
+		:: else -> P9_FLUSHED(j); P9_WIPED(j); P9_REFUSED(j); P5_NOT_ODD(j); j++
 		od
 	}
 }

@@ -55,6 +55,7 @@ static Shared *shared;
 
 /* what dek_cache.c takes from the server */
 volatile uint32 InterruptHoldoffCount;
+int			pge_cache_grace;
 int			pge_cache_idle;
 int			pge_cache_size = SLOTS_MAX;
 
@@ -110,7 +111,10 @@ put(uint32 dek_id, uint64 w, DekCacheRef *ref)
 	DekCacheTag tag = tag_of(dek_id);
 	PgeSecret	dek = dek_of(dek_id);
 
-	return pge_dek_cache_put(&tag, &dek, w, pge_now_ms() + HOUR, ref);
+	memset(ref, 0, sizeof(*ref));
+	ref->deadline_ms = pge_now_ms() + HOUR;
+	ref->refusals = pge_dek_cache_refusals(dek_id);
+	return pge_dek_cache_put(&tag, &dek, w, ref->deadline_ms, ref);
 }
 
 /* -1: not there; 0: there, but wrong bytes; 1: there. */
@@ -260,6 +264,125 @@ test_expiry(void)
 	pg_atomic_fetch_add_u64(&shared->now, 1000);
 	check(pge_dek_cache_expire() == 1, "and then it goes");
 	pge_cache_idle = 0;
+}
+
+/* As get(), by G2. */
+static int
+get_late(uint32 dek_id, DekCacheRef *ref, uint64 *ttl_ms)
+{
+	DekCacheTag tag = tag_of(dek_id);
+	PgeSecret	expected = dek_of(dek_id);
+	PgeSecret	dek;
+	bool		busy;
+
+	memset(&dek, 0, sizeof(dek));
+	if (!pge_dek_cache_get_late(&tag, PGE_EPOCH_FLUSH(epoch()), &dek, ref, ttl_ms, &busy))
+		return -1;
+	return memcmp(&dek, &expected, sizeof(dek)) == 0;
+}
+
+static void
+pass(uint64 ms)
+{
+	pg_atomic_fetch_add_u64(&shared->now, ms);
+}
+
+static void
+test_grace(void)
+{
+	DekCacheTag tag = tag_of(9);
+	PgeSecret	dek = dek_of(9);
+	DekCacheRef old;
+	DekCacheRef ref;
+	uint64		ttl_ms;
+	uint64		end;
+
+	pge_cache_grace = 100;
+	put(9, epoch(), &old);
+	end = old.deadline_ms + 100000;
+	pass(HOUR);
+	check(get(9, &ref) == -1, "grace: when its time is over a DEK is not found without a question");
+	check(pge_dek_cache_expire() == 0 && holds_bytes_of(9), "the keeper keeps it");
+	check(!pge_dek_cache_ref_valid(&old, PGE_EPOCH_FLUSH(epoch())), "but contexts of it are void");
+	check(get_late(9, &ref, &ttl_ms) == 1 && ttl_ms == old.deadline_ms, "who has asked in vain finds it, with its time");
+
+	ref.deadline_ms = pge_now_ms() + 1000;
+	check(pge_dek_cache_put(&tag, &dek, epoch(), ttl_ms, &ref), "and publishes it again");
+	check(pge_dek_cache_used() == 1, "in its own slot");
+	check(get(9, &old) == 1 && old.deadline_ms == ref.deadline_ms, "from which others have it for a while");
+	pass(1000);
+	check(get(9, &ref) == -1 && pge_dek_cache_expire() == 0 &&
+		  !pge_dek_cache_ref_valid(&old, PGE_EPOCH_FLUSH(epoch())), "and then ask again");
+
+	pg_atomic_write_u64(&shared->now, end - 1);
+	check(get_late(9, &ref, &ttl_ms) == 1 && pge_dek_cache_expire() == 0, "until cache_grace is over, counted from cache_ttl");
+	pass(1);
+	check(get_late(9, &ref, &ttl_ms) == -1, "then it is not found");
+	check(pge_dek_cache_expire() == 1 && !holds_bytes_of(9), "and wiped");
+
+	put(9, epoch(), &ref);
+	pass(HOUR);
+	pge_cache_grace = 0;
+	check(get_late(9, &ref, &ttl_ms) == -1, "a setting that went down counts for what is cached");
+	check(pge_dek_cache_expire() == 1 && !holds_bytes_of(9), "and the keeper wipes it");
+
+	pge_cache_grace = 100;
+	put(9, epoch(), &ref);
+	pass(HOUR);
+	pge_dek_cache_flush();
+	check(get_late(9, &ref, &ttl_ms) == -1 && !holds_bytes_of(9), "a flush ends grace, too");
+	pge_cache_grace = 0;
+}
+
+static void
+test_refusal(void)
+{
+	DekCacheRef own;
+	DekCacheRef old;
+	DekCacheRef ref;
+	DekCacheTag tag = tag_of(1);
+	PgeSecret	dek = dek_of(1);
+	uint64		ttl_ms;
+
+	put(1, epoch(), &old);
+	put(2, epoch(), &ref);
+	own = old;
+	own.slot = -1;
+	check(pge_dek_cache_ref_valid(&own, PGE_EPOCH_FLUSH(epoch())), "refusal: a private context is good");
+	pge_dek_cache_refused(5, 1);
+	check(get(1, &ref) == -1 && get(2, &ref) == 1, "what was refused is gone, the other is not");
+	check(!holds_bytes_of(1), "and its bytes are nowhere");
+	check(!pge_dek_cache_ref_valid(&old, PGE_EPOCH_FLUSH(epoch())), "contexts of the slot are void");
+	check(!pge_dek_cache_ref_valid(&own, PGE_EPOCH_FLUSH(epoch())), "and private ones");
+
+	ref = old;					/* asked for before the refusal, answered after */
+	check(!pge_dek_cache_put(&tag, &dek, epoch(), ref.deadline_ms, &ref) && !holds_bytes_of(1),
+		  "an answer from before it is not published");
+	check(put(1, epoch(), &ref) && get(1, &ref) == 1, "one from after it is");
+
+	/* N2 passes a slot that is being written; its content is from before */
+	pg_atomic_fetch_add_u32(pge_control_refusals(1), 1);
+	pge_cache_grace = 100;
+	check(get(1, &ref) == -1 && get_late(1, &ref, &ttl_ms) == -1, "what N2 has passed is not used");
+	check(pge_dek_cache_expire() == 1 && !holds_bytes_of(1), "and the keeper wipes it");
+	pge_cache_grace = 0;
+	pge_dek_cache_flush();
+}
+
+/* D3 that finds a slot outdated under it (X0) has to come again. */
+static void
+test_outdated_while_wiped(void)
+{
+	DekCacheRef ref;
+	uint64		g;
+
+	put(1, epoch(), &ref);
+	g = load_generation(ref.slot);
+	outdate_slot(ref.slot, g);
+	check(load_generation(ref.slot) == g + 2 && holds_bytes_of(1), "X0 moves the generation and nothing else");
+	check(!wipe_slot(ref.slot, g), "a wipe by what was seen before is lost");
+	wipe_slot_of(ref.slot, 5, 1);
+	check(!holds_bytes_of(1), "and done by what is seen now");
 }
 
 static void
@@ -449,6 +572,9 @@ main(void)
 	test_one_writer();
 	test_flush();
 	test_expiry();
+	test_grace();
+	test_refusal();
+	test_outdated_while_wiped();
 	test_eviction();
 	test_revoke_race();
 	return check_done();

@@ -45,8 +45,16 @@ static bool in_a_slot;			/* no need to ask the agent */
 static int	flushes;			/* so many, each while the agent is asked */
 static bool epoch_moves;
 
+static PgeStatus says = PGE_OK; /* the agent */
+static bool in_a_late_slot;
+static int	commits;			/* so many, each while it is published late */
+
 static bool thrown;
 static int	asked;
+static int	refusals;
+static int	late_looks;
+static int	publications;
+static uint64 late_deadline;
 static int	rows_read;
 static bool right_key;			/* came to the context */
 static bool found_meanwhile;	/* the control: it was on the stack then */
@@ -85,6 +93,7 @@ is_on_stack(void)
 
 static PgeControl control;
 PgeControl *pge_shared_control = &control;
+int			pge_cache_grace;
 Oid			MyDatabaseId = 5;
 sigjmp_buf *PG_exception_stack;
 ErrorContextCallback *error_context_stack;
@@ -164,7 +173,42 @@ pge_unwrap_report(const KeyringDek *row, const UnwrapFailure *failure)
 {
 	(void) row;
 	(void) failure;
-	abort();
+	pg_re_throw();
+}
+
+uint64
+pge_now_ms(void)
+{
+	return 1000 + asked * 300;	/* that long an answer takes */
+}
+
+void
+pg_usleep(long microsec)
+{
+	(void) microsec;
+}
+
+void
+pge_dek_cache_refused(Oid database, uint32 dek_id)
+{
+	if (database == MyDatabaseId && dek_id == 1)
+		refusals++;
+}
+
+bool
+pge_dek_cache_get_late(const DekCacheTag *tag, uint32 flush, PgeSecret *dek,
+					   DekCacheRef *ref, uint64 *ttl_ms, bool *busy)
+{
+	(void) tag;
+	late_looks++;
+	*busy = late_looks == 1;	/* comes again */
+	if (!in_a_late_slot || *busy)
+		return false;
+	memset(ref, 0, sizeof(*ref));
+	ref->flush = flush;
+	*ttl_ms = 900;
+	write_dek(dek);
+	return true;
 }
 
 const KeyringMemo *
@@ -208,14 +252,17 @@ pge_dek_cache_get(const DekCacheTag *tag, uint32 flush, PgeSecret *dek, DekCache
 
 bool
 pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek, uint64 w,
-				  uint64 deadline_ms, DekCacheRef *ref)
+				  uint64 ttl_ms, DekCacheRef *ref)
 {
 	(void) tag;
 	(void) dek;
 	(void) w;
-	(void) deadline_ms;
-	(void) ref;
-	return true;
+	(void) ttl_ms;
+	late_deadline = ref->deadline_ms;
+	if (++publications > commits)
+		return true;
+	pg_atomic_fetch_add_u64(&control.epoch, PGE_EPOCH_STATE_BUMP);
+	return false;
 }
 
 bool
@@ -224,8 +271,11 @@ pge_unwrap(const KeyringDek *row, uint32 flush, PgeSecret *dek,
 {
 	(void) row;
 	(void) flush;
-	(void) failure;
 	asked++;
+	failure->wrappings_moved = false;
+	failure->status = says;
+	if (says != PGE_OK)
+		return false;
 	*deadline_ms = 1;
 	write_dek(dek);
 	throw_if_in(IN_UNWRAP);
@@ -280,13 +330,67 @@ miss(const char *name, Place place)
 {
 	throw_in = place;
 	thrown = right_key = found_meanwhile = left_between = false;
-	asked = rows_read = 0;
+	asked = rows_read = refusals = late_looks = publications = 0;
 	memset(&ready, 0, sizeof(ready));
 	run_on_stack(open_one_value);
 	check(thrown == (place != NOWHERE), "%s: %s", name, thrown ? "an error is thrown past it" : "it comes to its end");
 	check(thrown || (ready.aead != NULL && right_key), "%s: with the key, if it gets there", name);
 	check(!left_between, "%s: no key of before a flush stays when it starts over", name);
 	check(!is_on_stack(), "%s: no piece of the key is on the stack afterwards", name);
+}
+
+static void
+fail(PgeStatus status, int wanted_refusals, int wanted_looks)
+{
+	says = status;
+	thrown = false;
+	asked = rows_read = refusals = late_looks = publications = 0;
+	run_on_stack(open_one_value);
+	check(thrown && asked == 1, "%s: an error, after one question", pge_status_name(status));
+	check(refusals == wanted_refusals, "%s: %s", pge_status_name(status),
+		  wanted_refusals ? "what is cached is wiped" : "nothing is wiped");
+	check(late_looks == wanted_looks, "%s: %s", pge_status_name(status),
+		  wanted_looks ? "what is cached may serve" : "what is cached does not serve");
+}
+
+static void
+test_failures(void)
+{
+	in_a_late_slot = true;
+	for (int grace = 0; grace <= 60; grace += 60)
+	{
+		pge_cache_grace = grace;
+		for (PgeStatus s = PGE_AGENT_UNREACHABLE; s <= PGE_BUSY; s++)
+		{
+			bool		refused = s == PGE_DENIED || s == PGE_KEK_UNUSABLE ||
+				s == PGE_KEK_NOT_FOUND || s == PGE_UNAUTHENTICATED;
+
+			if (grace == 0 || (s != PGE_UNAVAILABLE && s != PGE_THROTTLED))
+				fail(s, refused, 0);
+		}
+	}
+	in_a_late_slot = false;
+	fail(PGE_UNAVAILABLE, 0, 2);
+	in_a_late_slot = true;
+
+	says = PGE_UNAVAILABLE;
+	miss("in grace", NOWHERE);
+	check(asked == 1 && late_looks == 2 && publications == 1 && found_meanwhile, "in grace: asked, found at the second look, published again");
+	check(late_deadline == 1300 + 1000 + 300, "in grace: for a second, and as long as the answer took");
+	says = PGE_THROTTLED;
+	miss("throttled", NOWHERE);
+	pge_cache_grace = 1;
+	miss("at the end of grace", NOWHERE);
+	check(late_deadline == 900 + 1000, "at the end of grace: and no longer than it");
+	commits = 1;
+	miss("a commit meanwhile", NOWHERE);
+	check(publications == 2, "in grace: a commit meanwhile does not lose the key");
+	commits = 9;
+	miss("commit after commit", NOWHERE);
+	check(publications == 4, "nor does one after the other");
+	commits = 0;
+	miss("an error while the context is made, in grace", IN_CONTEXT);
+	says = PGE_OK;
 }
 
 int
@@ -316,6 +420,8 @@ main(void)
 	miss("flush after flush", NOWHERE);
 	check(asked == 4, "and after three of them no more");
 	flushes = 0;
+
+	test_failures();
 
 	in_a_slot = true;
 	miss("from a slot", NOWHERE);
