@@ -19,6 +19,7 @@
 #include "agent/handshake.h"
 #include "agent/jobs.h"
 #include "agent/kms_reload.h"
+#include "agent/negative_answers.h"
 #include "agent/own_socket.h"
 #include "agent/served.h"
 #include "agent/single_flight.h"
@@ -77,6 +78,7 @@ typedef struct AgentCounters
 	uint64_t	requests;
 	uint64_t	unwraps;		/* performed, not those that joined */
 	uint64_t	joined;
+	uint64_t	remembered;		/* refusals that were no news */
 	uint64_t	cancelled;		/* requests whose connection closed */
 	uint64_t	throttled;
 	uint64_t	failures;		/* requests answered with an error */
@@ -105,6 +107,7 @@ typedef struct Agent
 	KmsReload	reload;
 	AgentJobs	jobs;
 	SingleFlight flight;
+	NegativeAnswers negatives;
 	AgentClient *clients;
 	int			nclients;
 	int			max_clients;	/* AGENT_CLIENTS_MAX, or what descriptors

@@ -76,6 +76,7 @@ pge_agent_status_make(Agent *agent, AgentStatus *status, uint64_t ticket,
 	add_number(frame, status, "requests", counters->requests);
 	add_number(frame, status, "requests_waiting", (uint64_t) agent->nwaiters);
 	add_number(frame, status, "requests_joined", counters->joined);
+	add_number(frame, status, "requests_refused_again", counters->remembered);
 	add_number(frame, status, "requests_cancelled", counters->cancelled);
 	add_number(frame, status, "requests_throttled", counters->throttled);
 	add_number(frame, status, "requests_failed", counters->failures);

@@ -14,11 +14,13 @@
 #include "agent/agent_status.h"
 #include "agent/dispatch.h"
 #include "agent/keeper_pipe.h"
+#include "agent/kms/http_credential.h"
 
 #define REMARK_AGAIN_MS		60000	/* the same remark is logged once in this
 									 * time */
 #define MARGIN_MAX_MS		500
 
+static bool refuse_again(Agent *agent, AgentClient *client, const PgeFrame *request);
 static AgentJob *start_job(Agent *agent, const AgentClient *client, PgeBytes bytes,
 						   const PgeFrame *request);
 static uint64_t deadline_from_now(const Agent *agent);
@@ -66,6 +68,8 @@ pge_dispatch_request(Agent *agent, AgentClient *client, PgeBytes bytes,
 		return;
 	}
 
+	if (refuse_again(agent, client, request))
+		return;
 	if (request->type == PGE_FRAME_UNWRAP)
 		job = pge_flight_find(&agent->flight, request, agent->sessions, client->server);
 	if (job != NULL)
@@ -87,6 +91,8 @@ pge_dispatch_finished(Agent *agent)
 		AgentJob   *next = job->next;
 
 		pge_flight_remove(&agent->flight, job);
+		if (job->sessions == agent->sessions)
+			pge_negatives_note(&agent->negatives, job, pge_agent_now_ms());
 		deliver(agent, job);
 		pge_job_free(job);
 		job = next;
@@ -122,6 +128,22 @@ pge_dispatch_abandon(Agent *agent)
 	}
 }
 
+static bool
+refuse_again(Agent *agent, AgentClient *client, const PgeFrame *request)
+{
+	const NegativeAnswer *known;
+
+	if (request->type != PGE_FRAME_UNWRAP)
+		return false;
+	known = pge_negatives_find(&agent->negatives, request, client->server,
+							   pge_http_credentials_obtained(), pge_agent_now_ms());
+	if (known == NULL)
+		return false;
+	agent->counters.remembered++;
+	refuse(agent, client, request->ticket, known->status, known->detail);
+	return true;
+}
+
 /* NULL: memory or threads are short. */
 static AgentJob *
 start_job(Agent *agent, const AgentClient *client, PgeBytes bytes, const PgeFrame *request)
@@ -131,6 +153,7 @@ start_job(Agent *agent, const AgentClient *client, PgeBytes bytes, const PgeFram
 	if (job == NULL)
 		return NULL;
 	job->server = client->server;
+	job->credentials = pge_http_credentials_obtained();
 	if (!pge_jobs_submit(&agent->jobs, job, client->nwaiters))
 	{
 		pge_job_free(job);

@@ -64,6 +64,7 @@ struct AgentJob
 	int			slot;			/* whose queue it waits in (kms_sessions.h) */
 	bool		in_groups;		/* may be performed with others */
 	uint64_t	deadline_ms;	/* monotonic; 0: not known */
+	uint64_t	credentials;	/* negative_answers.h: how many there had been */
 
 	/* shared */
 	atomic_bool cancelled;

@@ -97,6 +97,7 @@ pge_keeper_take_reload(Agent *agent)
 					   "The agent keeps its old settings: it is out of memory.");
 	else
 	{
+		pge_negatives_forget(&agent->negatives);
 		pge_kms_sessions_release(agent->sessions);
 		agent->sessions = reload->after;
 		log_problem(agent, "the key services stay as they were");

@@ -10,21 +10,19 @@
 
 #include "agent/single_flight.h"
 
-static uint32_t hash_request(const PgeFrame *request);
 static uint32_t hash_bytes(uint32_t hash, PgeBytes bytes);
-static bool same_request(const PgeFrame *a, const PgeFrame *b);
 static bool same_bytes(PgeBytes a, PgeBytes b);
 
 AgentJob *
 pge_flight_find(const SingleFlight *flight, const PgeFrame *request,
 				const KmsSessions *sessions, uint32_t server)
 {
-	uint32_t	hash = hash_request(request);
+	uint32_t	hash = pge_flight_hash(request);
 	AgentJob   *job = flight->buckets[hash % FLIGHT_BUCKETS];
 
 	while (job != NULL && !(job->flight_hash == hash && job->sessions == sessions &&
 							job->server == server &&
-							same_request(&job->request, request)))
+							pge_flight_same(&job->request, request)))
 		job = job->flight_next;
 	return job;
 }
@@ -34,7 +32,7 @@ pge_flight_add(SingleFlight *flight, AgentJob *job)
 {
 	AgentJob  **bucket;
 
-	job->flight_hash = hash_request(&job->request);
+	job->flight_hash = pge_flight_hash(&job->request);
 	bucket = &flight->buckets[job->flight_hash % FLIGHT_BUCKETS];
 	job->flight_next = *bucket;
 	*bucket = job;
@@ -55,8 +53,8 @@ pge_flight_remove(SingleFlight *flight, AgentJob *job)
 }
 
 /* FNV-1a.  Our clients have proved themselves, so collisions are accidents. */
-static uint32_t
-hash_request(const PgeFrame *request)
+uint32_t
+pge_flight_hash(const PgeFrame *request)
 {
 	uint32_t	hash = 2166136261u;
 
@@ -73,8 +71,8 @@ hash_bytes(uint32_t hash, PgeBytes bytes)
 	return hash;
 }
 
-static bool
-same_request(const PgeFrame *a, const PgeFrame *b)
+bool
+pge_flight_same(const PgeFrame *a, const PgeFrame *b)
 {
 	return a->flush == b->flush &&
 		same_bytes(a->uri[0], b->uri[0]) &&

@@ -29,6 +29,10 @@ extern AgentJob *pge_flight_find(const SingleFlight *flight,
 								 const KmsSessions *sessions, uint32_t server);
 extern void pge_flight_add(SingleFlight *flight, AgentJob *job);
 
+/* What "equal" means, but for the sessions; requests with different hashes are not. */
+extern uint32_t pge_flight_hash(const PgeFrame *request);
+extern bool pge_flight_same(const PgeFrame *a, const PgeFrame *b);
+
 /* Does nothing if it is not in there. */
 extern void pge_flight_remove(SingleFlight *flight, AgentJob *job);
 

@@ -373,9 +373,9 @@ pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
 		write_slot(i, g, tag, dek, ttl_ms, ref, now);
 
 		/*
-		 * R8: the slot is visible; who bumped W or R before this load may have
-		 * passed the slot while it was odd.  Without the full barrier the
-		 * load could overtake the store that made the slot visible.
+		 * R8: the slot is visible; who bumped W or R before this load may
+		 * have passed the slot while it was odd.  Without the full barrier
+		 * the load could overtake the store that made the slot visible.
 		 */
 		pg_memory_barrier();
 		if (load_epoch() == w && pge_dek_cache_refusals(tag->dek_id) == ref->refusals)

@@ -355,7 +355,8 @@ test_refusal(void)
 	check(!pge_dek_cache_ref_valid(&old, PGE_EPOCH_FLUSH(epoch())), "contexts of the slot are void");
 	check(!pge_dek_cache_ref_valid(&own, PGE_EPOCH_FLUSH(epoch())), "and private ones");
 
-	ref = old;					/* asked for before the refusal, answered after */
+	ref = old;					/* asked for before the refusal, answered
+								 * after */
 	check(!pge_dek_cache_put(&tag, &dek, epoch(), ref.deadline_ms, &ref) && !holds_bytes_of(1),
 		  "an answer from before it is not published");
 	check(put(1, epoch(), &ref) && get(1, &ref) == 1, "one from after it is");

@@ -277,10 +277,9 @@ fake_classify(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN])
 static inline PgeStatus
 fake_build(void *arg, const HttpCredential *credential, HttpRequest *request, char *detail)
 {
-	(void) arg;
 	(void) detail;
 	request->method = "POST";
-	request->url = "https://fake.invalid/";
+	request->url = arg != NULL ? arg : "https://fake.invalid/";
 	if (credential != NULL)
 		request->headers[request->nheaders++] = (HttpHeader)
 	{

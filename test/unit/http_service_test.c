@@ -133,6 +133,17 @@ call(HttpService *service)
 	return call_with(service, true, 0, NULL, detail);
 }
 
+static PgeStatus
+call_to(HttpService *service, const char *url)
+{
+	HttpServiceCall call = {fake_build, (void *) url, true, 0, NULL};
+	HttpAnswer	answer;
+	PgeStatus	status = pge_http_service_call(service, &call, &answer, detail);
+
+	pge_http_answer_wipe(&answer);
+	return status;
+}
+
 /* Calls that run beside the test. */
 typedef struct Caller
 {
@@ -582,6 +593,37 @@ test_verify(void)
 	pge_http_service_stop(service);
 }
 
+/* One KEK that is denied, again and again, costs one look at the credential, and its neighbour nothing. */
+static void
+test_denied_again(void)
+{
+	static const Step refused[] = {{.status = 401}, {.status = -1}};
+	HttpPolicy	policy = quick;
+	HttpService *service;
+	int			wrong = 0;
+
+	reset_login();
+	policy.denied_ms = HOUR_MS;
+	service = start(&policy, &full_login, refused);
+	for (int i = 0; i < 1000; i++)
+		wrong += call(service) != PGE_DENIED;
+	check(wrong == 0 && login.verified == 1 && login.obtained == 1, "1000 denials, and the credential is verified once (%d)", login.verified);
+	check(pool.exchanges == 1000, "each is the service's own");
+	check_status(call_to(service, "https://kms.example/v1/other"), PGE_DENIED, "what another is refused for");
+	check(login.verified == 2, "is looked into");
+	pool.steps = ok;
+	check_status(call(service), PGE_OK, "once it is let through");
+	pool.steps = refused;
+	(void) call(service);
+	check(login.verified == 3, "a denial is news");
+	set_status(&login.verify_status, PGE_UNAUTHENTICATED);
+	check_status(call_to(service, "https://kms.example/v1/third"), PGE_UNAUTHENTICATED, "a credential that is bad");
+	set_status(&login.verify_status, PGE_OK);
+	wait_until(call(service) == PGE_DENIED);
+	check(login.verified >= 5, "is replaced, and what was found of the old one is forgotten (%d)", login.verified);
+	pge_http_service_stop(service);
+}
+
 /* Whether a credential is good is found out after its refusal, not before. */
 static void
 test_refused_during_verify(void)
@@ -900,6 +942,7 @@ main(void)
 	test_refused_for_good();
 	test_one_refused_among_many();
 	test_verify();
+	test_denied_again();
 	test_refused_during_verify();
 	test_login_fails();
 	test_waiters();

@@ -363,7 +363,7 @@ test_failures(void)
 		for (PgeStatus s = PGE_AGENT_UNREACHABLE; s <= PGE_BUSY; s++)
 		{
 			bool		refused = s == PGE_DENIED || s == PGE_KEK_UNUSABLE ||
-				s == PGE_KEK_NOT_FOUND || s == PGE_UNAUTHENTICATED;
+			s == PGE_KEK_NOT_FOUND || s == PGE_UNAUTHENTICATED;
 
 			if (grace == 0 || (s != PGE_UNAVAILABLE && s != PGE_THROTTLED))
 				fail(s, refused, 0);

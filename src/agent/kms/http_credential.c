@@ -77,6 +77,8 @@ struct HttpCredentials
 	char		answer_detail[KMS_DETAIL_LEN];
 };
 
+static atomic_ullong obtained;
+
 static PgeStatus start_thread(HttpCredentials *c);
 static void *keep_fresh(void *arg);
 static void sleep_until_due(HttpCredentials *c);
@@ -104,6 +106,12 @@ static int	refusal_ms(const HttpPolicy *policy, int refusals);
 static uint32_t draw(void);
 static uint64_t clock_ms(clockid_t clock);
 static struct timespec to_timespec(uint64_t ms);
+
+uint64_t
+pge_http_credentials_obtained(void)
+{
+	return atomic_load(&obtained);
+}
 
 PgeStatus
 pge_http_credentials_start(const HttpCredentialsConfig *config, HttpCredentials **credentials,
@@ -433,6 +441,8 @@ ask_provider(HttpCredentials *c, const HeldCredential *old, bool may_renew, Held
 	new->asked_ms = clock_ms(CLOCK_BOOTTIME);
 	limits = own_limits(c);
 	status = source->obtain(c->config.arg, &limits, &new->credential, detail);
+	if (status == PGE_OK)
+		atomic_fetch_add(&obtained, 1);
 	if (status == PGE_OK || is_passing(status) || !renewable || may_renew || !is_time_to_renew(old) ||
 		atomic_load(&c->stopping))
 		return status;

@@ -94,6 +94,9 @@ typedef struct HttpCredentialsConfig
 	const HttpPolicy *policy;
 } HttpCredentialsConfig;
 
+/* How often one was obtained, by all there are: what was denied before may not be now. */
+extern uint64_t pge_http_credentials_obtained(void);
+
 extern PgeStatus pge_http_credentials_start(const HttpCredentialsConfig *config,
 											HttpCredentials **credentials,
 											char detail[KMS_DETAIL_LEN]);

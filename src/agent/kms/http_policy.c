@@ -22,6 +22,7 @@ const HttpPolicy pge_http_policy = {
 	.breaker_open_ms = 5000,
 	.verdict_ms = 1000,
 	.look_ms = 1000,
+	.denied_ms = 2000,
 };
 
 int

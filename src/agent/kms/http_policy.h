@@ -25,6 +25,8 @@ typedef struct HttpPolicy
 	int			verdict_ms;		/* a try that had less time, and ran out of
 								 * it, says nothing of the service */
 	int			look_ms;		/* how often files are looked at */
+	int			denied_ms;		/* so long a denial is a denial, without
+								 * verifying the credential again */
 } HttpPolicy;
 
 extern const HttpPolicy pge_http_policy;

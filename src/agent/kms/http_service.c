@@ -18,13 +18,28 @@
 #define LOOK_CANCELLED_MS	50
 #define TIMEOUT_UNKNOWN_MS	10000	/* the default of pg_envelope.kms_timeout */
 
+/*
+ * What is denied again and again would have the credential verified each time.
+ * By URL: what another key's call is refused for may be the credential.
+ */
+#define DENIALS_REMEMBERED	32
+
+typedef struct RememberedDenial
+{
+	uint64_t	target;			/* 0: none */
+	uint64_t	generation;		/* of the credential that is good */
+	uint64_t	until_ms;
+} RememberedDenial;
+
 struct HttpService
 {
 	HttpServiceConfig config;
 	HttpCredentials *credentials;	/* NULL: it needs none */
-	pthread_mutex_t lock;		/* of the two below */
+	pthread_mutex_t lock;		/* of all below */
 	HttpBudget	budget;
 	HttpBreaker breaker;
+	RememberedDenial denials[DENIALS_REMEMBERED];
+	int			next_denial;	/* the oldest */
 };
 
 /* One call, over all its tries. */
@@ -41,6 +56,7 @@ typedef struct HttpCallState
 	bool		refreshed;		/* one refused credential is replaced, no
 								 * second */
 	uint64_t	generation;		/* of this try's credential */
+	uint64_t	target;			/* of this try's URL */
 } HttpCallState;
 
 static PgeStatus try_once(HttpCallState *state);
@@ -52,6 +68,11 @@ static bool shows_nothing(const HttpCallState *state, PgeStatus status);
 static void note_outcome(HttpCallState *state, PgeStatus status, bool probe);
 static bool may_try_again(HttpCallState *state, PgeStatus status);
 static bool replace_credential(HttpCallState *state, PgeStatus *status);
+static uint64_t hash_url(const char *url);
+static RememberedDenial *find_denial(HttpService *service, uint64_t target);
+static bool is_denied_again(HttpCallState *state);
+static void remember_denial(HttpCallState *state);
+static void forget_denial(HttpCallState *state);
 static bool grant_retry(HttpService *service);
 static bool wait_before_retry(HttpCallState *state);
 static bool is_cancelled(const HttpCallState *state);
@@ -164,6 +185,8 @@ try_once(HttpCallState *state)
 	state->generation = lease.generation;
 	status = try_with(state, lease.credential);
 	pge_http_credentials_release(service->credentials, &lease);
+	if (state->exchanged && status == PGE_OK)
+		forget_denial(state);
 	if (state->exchanged && (status == PGE_OK || status == PGE_DENIED))
 		pge_http_credentials_proven(service->credentials, state->generation);
 	return status;
@@ -205,6 +228,7 @@ exchange(HttpCallState *state, const HttpCredential *credential)
 	status = call->build(call->arg, credential, &request, state->detail);
 	if (status != PGE_OK)
 		return status;
+	state->target = hash_url(request.url);
 	request.once = !call->repeatable;
 	request.deadline_ms = state->limits.deadline_ms;
 	request.cancelled = state->limits.cancelled;
@@ -284,10 +308,86 @@ replace_credential(HttpCallState *state, PgeStatus *status)
 	if (!state->exchanged || state->refreshed || credentials == NULL)
 		return false;
 	state->refreshed = true;
-	*status = pge_http_credentials_refused(credentials, &state->limits, state->generation, state->detail);
+	if (is_denied_again(state))
+		*status = PGE_DENIED;
+	else
+	{
+		*status = pge_http_credentials_refused(credentials, &state->limits, state->generation, state->detail);
+		if (*status == PGE_DENIED)
+			remember_denial(state);
+	}
 	/* why there is no other credential is final, whatever it is */
 	state->exchanged = false;
 	return *status == PGE_OK;
+}
+
+/* FNV-1a.  Which keys there are to ask for is the configuration's to say. */
+static uint64_t
+hash_url(const char *url)
+{
+	uint64_t	hash = UINT64_C(14695981039346656037);
+
+	for (; *url != '\0'; url++)
+		hash = (hash ^ (uint8_t) *url) * UINT64_C(1099511628211);
+	return hash != 0 ? hash : 1;
+}
+
+/* Caller holds the lock. */
+static RememberedDenial *
+find_denial(HttpService *service, uint64_t target)
+{
+	for (int i = 0; i < DENIALS_REMEMBERED; i++)
+		if (service->denials[i].target == target)
+			return &service->denials[i];
+	return NULL;
+}
+
+static bool
+is_denied_again(HttpCallState *state)
+{
+	HttpService *service = state->service;
+	const RememberedDenial *denial;
+	bool		again;
+
+	pthread_mutex_lock(&service->lock);
+	denial = find_denial(service, state->target);
+	again = denial != NULL && denial->generation == state->generation &&
+		pge_monotonic_ms() < denial->until_ms;
+	pthread_mutex_unlock(&service->lock);
+	return again;
+}
+
+static void
+remember_denial(HttpCallState *state)
+{
+	HttpService *service = state->service;
+	RememberedDenial *denial;
+
+	pthread_mutex_lock(&service->lock);
+	denial = find_denial(service, state->target);
+	if (denial == NULL)
+	{
+		denial = &service->denials[service->next_denial];
+		service->next_denial = (service->next_denial + 1) % DENIALS_REMEMBERED;
+	}
+	denial->target = state->target;
+	denial->generation = state->generation;
+	denial->until_ms = pge_monotonic_ms() + (uint64_t) service->config.policy->denied_ms;
+	pthread_mutex_unlock(&service->lock);
+}
+
+/* It was let through: should it be refused next, that is news. */
+static void
+forget_denial(HttpCallState *state)
+{
+	HttpService *service = state->service;
+	RememberedDenial *denial;
+
+	pthread_mutex_lock(&service->lock);
+	denial = find_denial(service, state->target);
+	if (denial != NULL)
+		denial->target = 0;
+	pthread_mutex_unlock(&service->lock);
 }
 
 static bool

@@ -16,7 +16,8 @@
  *		not, for who refuses a credential has not acted; all calls that are
  *		refused together share one refresh.  With a verify(), which tells an
  *		expired credential from a missing right, the call ends as
- *		PGE_DENIED if the credential is good;
+ *		PGE_DENIED if the credential is good; the next that is refused at the same
+ *		URL within denied_ms does so without another verify();
  *	else: final.
  * After HttpPolicy.breaker_failures PGE_UNAVAILABLE in a row (nothing else
  * counts: a denial is an answer, and a caller who gave it less than verdict_ms or
