@@ -19,9 +19,9 @@ my @keys = qw(acme lost moved other);
 $bao->ask(POST => "transit/keys/$_", { type => 'aes256-gcm96', derived => JSON::PP::true }) for @keys;
 my $between = PgEnvelope::Between->new($bao, qr{^DELETE });
 my $server = $between->server;
-my $everyday = $bao->least_policy(@keys);
+my $everyday = $bao->least_policy(@keys) . qq(path "nowhere/keys/k" { capabilities = ["read"] }\n);
 my $role = $bao->approle('db', $everyday);
-my $corp = "[vault corp]\naddress = http://$server\n$role->{lines}allow_keys = transit/keys/*\n";
+my $corp = "[vault corp]\naddress = http://$server\n$role->{lines}allow_keys = transit/keys/*, nowhere/keys/*\n";
 PgEnvelope::Cluster::replace_file("$dir/kms.conf", $corp);
 my $node = PgEnvelope::Cluster->new('destroy', 'pg_envelope.kms_config_file' => "$dir/kms.conf");
 my %uri = map { ($_ => "vault://$server/transit/keys/$_") } @keys;
@@ -96,6 +96,12 @@ like($said, qr/WARNING:  01000: KEK "acme" is noted as destroyed: its key servic
 like($said, qr/immediate => true/, 'elsewhere the same is asked of whoever destroys');
 (undef, $said) = $node->try(qq{SELECT envelope_destroy_kek('alias', '$uri{acme}', true)}, dbname => 'backup');
 like($said, qr/KEK "alias" is noted as destroyed/, 'another database notes what is gone already');
+
+# What is not where it is looked for may be elsewhere: no reason to believe it gone.
+sql("INSERT INTO envelope.kek (name, uri) VALUES ('nowhere', 'vault://$server/nowhere/keys/k')");
+$err = $node->fails_with(qq{SELECT envelope_destroy_kek('nowhere', 'vault://$server/nowhere/keys/k', true)}, '22023', 'where its engine is missing no key is noted as destroyed');
+like($err, qr/^DETAIL:  The service has no Transit engine at this mount\. So it is not known whether the key is anywhere\./m, 'as is told');
+is(state('nowhere'), 'enabled', 'and the row says nothing else');
 
 #
 # Lost on the way.

@@ -142,6 +142,19 @@ check_meanings(void)
 		check_status(pge_vault_classify(&answer, detail), numbers[i].meaning, "HTTP %d", numbers[i].status);
 		check(strstr(detail, "canary") == NULL, "HTTP %d: the text of the answer is not passed on", numbers[i].status);
 	}
+
+	/*
+	 * a key that is not there, and an engine that is not: only the first is
+	 * gone
+	 */
+	answer = answer_of(404, "{\"errors\":[]}");
+	check(pge_vault_lacks_key(&answer), "404 without an error is of the key");
+	answer = answer_of(404, "{\"errors\":[\"no handler for route 'x'\"]}");
+	check(!pge_vault_lacks_key(&answer), "with one it is not");
+	answer = answer_of(404, "<html>not found</html>");
+	check(!pge_vault_lacks_key(&answer), "nor is what is not Vault's");
+	answer = answer_of(400, "{\"errors\":[]}");
+	check(!pge_vault_lacks_key(&answer), "nor another status");
 	/* what a proxy says of a key means nothing */
 	for (size_t i = 0; i < sizeof(not_vault) / sizeof(not_vault[0]); i++)
 	{

@@ -15,6 +15,7 @@
 
 #include "agent/kms/kms_vault_private.h"
 
+static PgeStatus find_key(VaultSession *vault, const KmsCall *call, char *detail);
 static PgeStatus allow_deletion(VaultSession *vault, const KmsCall *call, char *detail);
 static PgeStatus delete_key(VaultSession *vault, const KmsCall *call, bool *sent, char *detail);
 static PgeStatus look_after_deletion(VaultSession *vault, const KmsCall *call, char *detail);
@@ -22,7 +23,6 @@ static PgeStatus look_after_deletion(VaultSession *vault, const KmsCall *call, c
 PgeStatus
 pge_vault_destroy(VaultSession *vault, const KmsCall *call, KmsResult *result)
 {
-	VaultKeyInfo key;
 	bool		sent;
 	PgeStatus	status;
 
@@ -31,7 +31,7 @@ pge_vault_destroy(VaultSession *vault, const KmsCall *call, KmsResult *result)
 		pge_kms_detail(result->detail, "The service deletes a key at once and knows no way back: say immediate => true.");
 		return PGE_INVALID;
 	}
-	status = pge_vault_ask_key(vault, call, &key, result->detail);
+	status = find_key(vault, call, result->detail);
 	if (status == PGE_OK)
 		status = allow_deletion(vault, call, result->detail);
 	if (status != PGE_OK)
@@ -40,6 +40,22 @@ pge_vault_destroy(VaultSession *vault, const KmsCall *call, KmsResult *result)
 	if (status == PGE_OK || status == PGE_KEK_NOT_FOUND || (status == PGE_UNAVAILABLE && sent))
 		return look_after_deletion(vault, call, result->detail);
 	pge_kms_detail_append(result->detail, "The key was not deleted, but its deletion_allowed is on now.");
+	return status;
+}
+
+/* Where the engine or the namespace is missing, the key may well be in another. */
+static PgeStatus
+find_key(VaultSession *vault, const KmsCall *call, char *detail)
+{
+	HttpAnswer	answer = {0};
+	PgeStatus	status = pge_vault_exchange(vault, call, VAULT_DESCRIBE, NULL, &answer, detail);
+
+	if (status == PGE_KEK_NOT_FOUND && !pge_vault_lacks_key(&answer))
+	{
+		pge_kms_detail_append(detail, "So it is not known whether the key is anywhere.");
+		status = PGE_INVALID;
+	}
+	pge_http_answer_wipe(&answer);
 	return status;
 }
 
@@ -71,12 +87,11 @@ static PgeStatus
 look_after_deletion(VaultSession *vault, const KmsCall *call, char *detail)
 {
 	char		why[KMS_DETAIL_LEN];
-	VaultKeyInfo key;
 	PgeStatus	status;
 
 	snprintf(why, sizeof(why), "%s", detail);
 	detail[0] = '\0';
-	status = pge_vault_ask_key(vault, call, &key, detail);
+	status = find_key(vault, call, detail);
 	if (status == PGE_KEK_NOT_FOUND)
 	{
 		pge_kms_detail(detail, "Key \"%s\" of [vault %s] is deleted, which is final. The service's own backups and snapshots still have it.",

@@ -252,6 +252,23 @@ classify_error(const HttpAnswer *answer, char *detail)
 	return status;
 }
 
+bool
+pge_vault_lacks_key(const HttpAnswer *answer)
+{
+	char		unused[KMS_DETAIL_LEN];
+	json_t	   *object = NULL;
+	json_t	   *errors = NULL;
+	bool		lacks;
+
+	if (answer->status != 404)
+		return false;
+	if (pge_json_parse(pge_bytes(answer->body, answer->len), &object, unused) == PGE_OK)
+		errors = pge_json_array(object, "errors");
+	lacks = errors != NULL && json_array_size(errors) == 0;
+	json_decref(object);
+	return lacks;
+}
+
 /* A key that is not there has no error text; a mount that is not has. */
 static PgeStatus
 classify_missing(json_t *errors, char *detail)

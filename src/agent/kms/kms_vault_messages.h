@@ -85,6 +85,9 @@ extern PgeStatus pge_vault_login_body(const VaultLogin *login, PgeBuffer *body);
 extern PgeStatus pge_vault_classify(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
 extern PgeStatus pge_vault_classify_login(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
 
+/* Of what is PGE_KEK_NOT_FOUND: is it the key alone, and not its engine or namespace? */
+extern bool pge_vault_lacks_key(const HttpAnswer *answer);
+
 /*
  * The rest reads answers that were classified as PGE_OK.  PGE_UNAVAILABLE with
  * *detail: it is not what was asked for.
