@@ -58,14 +58,14 @@ static const char usage_text[] =
 "what was found and how long it took, or what failed and what to do. A DEK that\n"
 "is made for this is wrapped and unwrapped; nothing is stored.\n"
 "\n"
-"  --config FILE        what pg_envelope.kms_config_file names; without it only\n"
-"                       the local keyring\n"
-"  --keyring FILE       the keyring of a local KEK; without it\n"
-"                       $PGDATA.pg_envelope/keyring\n"
+"  --config FILE        what pg_envelope.kms_config_file names, or the file of an\n"
+"                       agent of its own; without it only the local keyring\n"
+"  --keyring FILE       the keyring of a local KEK; without it that of [agent] in\n"
+"                       FILE, or $PGDATA.pg_envelope/keyring\n"
 "  --passphrase-command COMMAND\n"
 "                       as pg_envelope.keyring_passphrase_command\n"
 "\n"
-"Run it as the server's user. allow_databases and allow_keyrings of a section\n"
+"Run it as the agent's user, by default the server's. allow_databases and allow_keyrings of a section\n"
 "are not looked at: no database asks.\n"
 "\n"
 "Exit status: 0 the KEK works, 1 it does not, 2 wrong usage.\n";
@@ -193,15 +193,24 @@ open_session(Probe *probe)
 {
 	char		path[COMMAND_PATH_MAX + 1] = "";
 	char		detail[KMS_DETAIL_LEN] = "";
-	const KmsSettings settings = {
-		.keyring_file = probe->options->keyring != NULL || !pge_default_keyring(path) ? probe->options->keyring : path,
+	KmsAgentSection section;
+	KmsSettings settings = {
+		.keyring_file = probe->options->keyring,
 		.keyring_passphrase_command = probe->options->passphrase_command,
 		.timeout_ms = STEP_MS,
 		.concurrency = 1,
+		.external = pge_kms_config_agent(probe->config, &section),
 		.instance = probe->instance,
 	};
-	PgeStatus	status = probe->provider->open(&settings, &probe->session, detail);
+	PgeStatus	status;
 
+	if (settings.external && settings.keyring_passphrase_command == NULL)
+		settings.keyring_passphrase_command = section.keyring_passphrase_command;
+	if (settings.external && settings.keyring_file == NULL)
+		settings.keyring_file = section.keyring_file;
+	else if (settings.keyring_file == NULL && pge_default_keyring(path))
+		settings.keyring_file = path;
+	status = probe->provider->open(&settings, &probe->session, detail);
 	return status == PGE_OK || tell("open", status, detail, "", 0);
 }
 

@@ -85,6 +85,7 @@ for my $mode (qw(close drop half malformed), 'wrong ticket')
 my %lies = (
 	'wrong secret' => 'the agent did not prove that it knows the socket\'s secret',
 	'wrong type' => 'the agent did not start with a challenge',
+	'welcome' => 'the agent did not start with a challenge',
 	'wrong ticket' => 'the agent answered what was not asked',
 	'long length' => 'the agent speaks another version of the protocol',
 	'next version' => 'the agent speaks another version of the protocol',

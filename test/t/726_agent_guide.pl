@@ -121,6 +121,11 @@ is($node->safe_psql('postgres', q{SELECT envelope_decrypt(sealed, 'acme') FROM t
 is($node->status('agent_state'), 'reachable', 'by the agent of its own');
 is($node->safe_psql('postgres', q{SELECT envelope_rotate_kek('main'); SELECT outcome FROM rewrap_all('main', 'main')}), "2\nrewrapped", 'which also makes new versions');
 
+
+# README: probe is run as that user; it finds the keyring by the file.
+my $uri = $node->safe_psql('postgres', q{SELECT uri FROM envelope.kek});
+my ($status, $out) = PgEnvelope::OtherUser::run("$ENV{PGE_BINDIR}/pg_envelope_agent", 'probe', '--config', "$dir/etc/agent.conf", $uri);
+is($status, 0, 'probe reaches a KEK as the agent does') or diag($out);
 $agent->stop;
 $node->stop;
 done_testing();

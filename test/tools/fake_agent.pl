@@ -169,12 +169,19 @@ sub serve
 	my $mine = 'n' x 32;
 	my $key = $mode eq 'wrong secret' ? 'k' x 32 : $secret;
 	if ($mode eq 'wrong type') { syswrite $client, frame(50, 0, 0, value => 'log'); return; }
-	syswrite $client, frame(2, 0, 0, nonce => $mine,
-		proof => hmac_sha256("pge agent 1$nonce$mine", $key));
-	my $proof = read_frame($client);
-	seen('proof', ($proof && field($proof, 'proof') eq hmac_sha256("pge client 1$nonce$mine", $secret))
-		? 'right' : 'none') ;
-	return unless $proof;
+	if ($mode eq 'welcome')
+	{
+		syswrite $client, frame(5, 0, 0);
+	}
+	else
+	{
+		syswrite $client, frame(2, 0, 0, nonce => $mine,
+			proof => hmac_sha256("pge agent 1$nonce$mine", $key));
+		my $proof = read_frame($client);
+		seen('proof', ($proof && field($proof, 'proof') eq hmac_sha256("pge client 1$nonce$mine", $secret))
+			? 'right' : 'none') ;
+		return unless $proof;
+	}
 	while (my $request = read_frame($client))
 	{
 		seen('request', $request->{type});
