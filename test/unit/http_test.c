@@ -279,7 +279,7 @@ prepare(Run * run, HttpPool *pool, const char *listener, const char *path, int d
 static HttpPool *
 new_pool_as(int connections, const char *ca, const char *cert, const char *key)
 {
-	HttpIdentity identity = {ca, cert, key, connections};
+	HttpIdentity identity = {.ca_file = ca, .cert_file = cert, .key_file = key, .connections = connections};
 	char		detail[KMS_DETAIL_LEN];
 	HttpPool   *pool;
 
@@ -892,6 +892,87 @@ addresses_are_judged(void)
 	}
 }
 
+/* 0: refused, 1: this machine, 2: a metadata service. */
+static int
+where_to(const char *url, bool metadata)
+{
+	HttpTarget	target;
+	char		detail[KMS_DETAIL_LEN] = "";
+	PgeStatus	status = pge_http_target(url, metadata, &target, detail);
+
+	if (status != PGE_OK)
+		return status == PGE_INVALID && detail[0] != '\0' && !target.plain && !target.metadata ? 0 : -1;
+	return target.metadata ? 2 : target.plain ? 1 : 3;
+}
+
+/* Plain http leads there from a pool for metadata, to exactly these, in this spelling. */
+static void
+metadata_services_are_judged(void)
+{
+	static const char *const known[] = {
+		"http://169.254.169.254/latest/api/token", "http://169.254.170.2/v2/credentials/x", "http://169.254.170.23/v1/credentials",
+		"http://[fd00:ec2::254]/latest/api/token", "http://[fd00:ec2::23]/v1/credentials", "http://169.254.170.2:80/",
+	};
+	static const char *const hostile[] = {
+		"http://169.254.169.253/", "http://169.254.170.1/", "http://169.254.170.24/", "http://169.254.1.1/", "http://198.51.100.1/",
+		"http://192.0.2.1/", "http://0.0.0.0/", "http://[::]/", "http://[fe80::1]/", "http://[fd00:ec2::255]/",
+		"http://[fd00:ec2:0:0:0:0:0:254]/", "http://[FD00:EC2::254]/", "http://[fd00:ec2::0254]/", "http://[fd00:ec2::254%25eth0]/",
+		"http://[::ffff:169.254.169.254]/", "http://[::ffff:a9fe:a9fe]/", "http://[64:ff9b::a9fe:a9fe]/",
+		"http://169.254.43518/", "http://169.16689662/", "http://2852039166/", "http://0xa9fea9fe/", "http://0xa9.0xfe.0xa9.0xfe/",
+		"http://0251.0376.0251.0376/", "http://169.254.169.0254/", "http://169.254.169.254./", "http://169.254.169.254.evil.test/",
+		"http://metadata.google.internal/", "http://instance-data.ec2.internal/", "http://localhost/", "http://evil.test/",
+		"http://evil.test@169.254.169.254/", "http://169.254.169.254@evil.test/", "http://169.254.169.254:80@evil.test/",
+		"http://169.254.169.254#@evil.test/", "http://169.254.169.254\\@evil.test/", "http://evil.test#169.254.169.254/",
+		"http://evil.test/169.254.169.254", "http://evil.test/?http://169.254.169.254/", "http://169.254.169.254%2eevil.test/",
+		"http://%31%36%39.254.169.254/", "http://169.254.169.254%00.evil.test/", "http://169.254.169.254 /", "http:169.254.169.254/",
+		"http:///169.254.169.254/", "http:/169.254.169.254/", "//169.254.169.254/", "169.254.169.254/", "ftp://169.254.169.254/",
+		"file://169.254.169.254/etc/passwd", "gopher://169.254.169.254/", "http://169.254.169.254:99999/", "http://169.254.169.254:-1/",
+		"http://169.254.169.254:x/", "http://169.254.169.254,evil.test/", "http://169.254.169.254;evil.test/",
+		"http://\xef\xbc\x91\xef\xbc\x96\xef\xbc\x99.254.169.254/", "http://169\xe3\x80\x82" "254.169.254/", "http://169.254.169.254\r\nHost: x/",
+	};
+	static const struct
+	{
+		const char *text;
+		bool		metadata;
+	}			addresses[] = {
+		{"169.254.169.254", true}, {"169.254.170.2", true}, {"169.254.170.23", true}, {"169.254.169.253", false},
+		{"127.0.0.1", false}, {"0.0.0.0", false}, {"198.51.100.1", false}, {"fd00:ec2::254", true}, {"fd00:ec2::23", true},
+		{"fd00:ec2::2", false}, {"::1", false}, {"::ffff:169.254.169.254", false}, {"fe80::a9fe:a9fe", false},
+	};
+	HttpPool   *pool = new_pool(1);
+	int			good = 0;
+	HttpRequest request = {.method = "GET", .url = "http://169.254.169.254/latest/api/token", .deadline_ms = UINT64_MAX};
+	HttpAnswer	answer;
+	char		detail[KMS_DETAIL_LEN];
+
+	for (int i = 0; i < LENGTH(known); i++)
+		check(where_to(known[i], true) == 2 && where_to(known[i], false) == 0, "%s is asked for metadata alone", known[i]);
+	for (int i = 0; i < LENGTH(hostile); i++)
+		if (where_to(hostile[i], true) == 0 && where_to(hostile[i], false) == 0)
+			good++;
+		else
+			printf("# %s is asked\n", hostile[i]);
+	check(good == LENGTH(hostile), "%d of %d others are refused", good, LENGTH(hostile));
+	check(where_to("http://127.0.0.1:1/", true) == 1 && where_to("https://evil.test/", true) == 3, "what else was asked still is");
+	for (int i = 0; i < LENGTH(addresses); i++)
+	{
+		struct sockaddr_in in = {.sin_family = AF_INET};
+		struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+		bool		metadata;
+
+		if (inet_pton(AF_INET, addresses[i].text, &in.sin_addr) == 1)
+			metadata = pge_http_is_metadata((struct sockaddr *) &in, sizeof(in));
+		else if (inet_pton(AF_INET6, addresses[i].text, &in6.sin6_addr) == 1)
+			metadata = pge_http_is_metadata((struct sockaddr *) &in6, sizeof(in6));
+		else
+			abort();
+		check(metadata == addresses[i].metadata, "%s is %sa metadata service", addresses[i].text, addresses[i].metadata ? "" : "not ");
+	}
+	check_status(pge_http_exchange(pool, &request, &answer, detail), PGE_INVALID, "a pool for services does not ask for metadata");
+	check(!answer.begun && !answer.sent, "nothing was connected to");
+	pge_http_pool_free(pool);
+}
+
 /* What is said of an answer, and what a request looks like over there. */
 static void
 headers_are_read(void)
@@ -1173,6 +1254,7 @@ main(void)
 	methods_are_sent();
 	urls_are_judged();
 	addresses_are_judged();
+	metadata_services_are_judged();
 	connections_are_kept();
 	connections_are_few();
 	answers_are_asked_for();

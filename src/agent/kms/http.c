@@ -172,6 +172,7 @@ static bool
 copy_identity(HttpIdentity *to, const HttpIdentity *from)
 {
 	to->connections = from->connections > 0 ? from->connections : 1;
+	to->metadata = from->metadata;
 	return copy_text(&to->ca_file, from->ca_file) &&
 		copy_text(&to->cert_file, from->cert_file) &&
 		copy_text(&to->key_file, from->key_file);

@@ -7,7 +7,9 @@
  * in turn, and never shared with another pool.  TLS 1.2 or
  * later, always verified; no redirects, no proxies, no netrc, no cookies, no
  * compression.  Plain http only to literals of 127.0.0.0/8 and to [::1], looked
- * at in the URL and in the address connected to.
+ * at in the URL and in the address connected to; of a pool for metadata also to the
+ * link-local addresses where AWS serves those, each spelled in its one form:
+ * 169.254.169.254, 169.254.170.2, 169.254.170.23, [fd00:ec2::254], [fd00:ec2::23].
  *
  * What libcurl holds of headers and bodies is wiped when it frees it, because
  * its memory comes from us (pge_http_init).  HTTP/1.1 is spoken, and never HTTP/2,
@@ -37,6 +39,7 @@ typedef struct HttpIdentity
 	const char *cert_file;		/* NULL: none */
 	const char *key_file;		/* NULL: in cert_file */
 	int			connections;	/* at most; kms_concurrency */
+	bool		metadata;		/* plain http to a metadata service, too */
 } HttpIdentity;
 
 typedef struct HttpHeader

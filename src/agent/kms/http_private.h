@@ -25,7 +25,8 @@
 /* Where a URL leads. */
 typedef struct HttpTarget
 {
-	bool		plain;			/* http: to a loopback address only */
+	bool		plain;			/* http: to a loopback address only, or ... */
+	bool		metadata;		/* ... to one of a metadata service */
 	char		place[HTTP_HOST_MAX + 8];	/* host:port, for details */
 } HttpTarget;
 
@@ -88,9 +89,13 @@ typedef struct HttpTransfer
 extern void pge_http_facts_connected(HttpTransfer *transfer);
 extern void pge_http_facts_ended(HttpTransfer *transfer, CURLcode result);
 
-/* PGE_INVALID: not a URL that we go to.  *detail never has the URL. */
-extern PgeStatus pge_http_target(const char *url, HttpTarget *target, char *detail);
+/*
+ * PGE_INVALID: not a URL that we go to ("metadata": HttpIdentity's).  *detail never has
+ * the URL.
+ */
+extern PgeStatus pge_http_target(const char *url, bool metadata, HttpTarget *target, char *detail);
 extern bool pge_http_is_loopback(const struct sockaddr *address, socklen_t len);
+extern bool pge_http_is_metadata(const struct sockaddr *address, socklen_t len);
 
 /* Both: false if the exchange has to end; reader->fault says why. */
 extern void pge_http_reader_init(HttpReader *reader, HttpAnswer *answer);

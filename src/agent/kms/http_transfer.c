@@ -45,6 +45,7 @@ static CURLcode set_times(HttpTransfer *transfer);
 static CURLcode set_callbacks(HttpTransfer *transfer);
 static int	on_lookup(void *resolver, void *reserved, void *arg);
 static curl_socket_t on_connect(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
+static bool may_connect(const HttpTarget *target, const struct curl_sockaddr *address);
 static CURLcode on_tls(CURL *easy, void *ssl_ctx, void *arg);
 static bool has_unread_bytes(const HttpTransfer *transfer, int from_port, int to_port);
 static bool leads_to(int fd, int from_port, int to_port);
@@ -68,7 +69,7 @@ pge_http_transfer_open(HttpTransfer *transfer, const HttpIdentity *identity,
 	if (request->facts != NULL)
 		memset(request->facts, 0, sizeof(*request->facts));
 	pge_http_reader_init(&transfer->reader, answer);
-	status = pge_http_target(request->url, &transfer->target, detail);
+	status = pge_http_target(request->url, identity->metadata, &transfer->target, detail);
 	if (status != PGE_OK)
 		return status;
 	if (!headers_are_clean(request))
@@ -363,8 +364,8 @@ on_lookup(void *resolver, void *reserved, void *arg)
 }
 
 /*
- * Plain http goes to this machine and nowhere else, whatever a resolver made of
- * the host.  The programs that a key service starts do not get our connections.
+ * Plain http goes to this machine, or to its metadata service, and nowhere else, whatever
+ * a resolver made of the host.  The programs that a key service starts do not get our connections.
  */
 static curl_socket_t
 on_connect(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -375,8 +376,7 @@ on_connect(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 
 	transfer->phase = HTTP_CONNECTS;
 	transfer->connected = true;
-	if (purpose != CURLSOCKTYPE_IPCXN ||
-		(transfer->target.plain && !pge_http_is_loopback(&address->addr, address->addrlen)))
+	if (purpose != CURLSOCKTYPE_IPCXN || !may_connect(&transfer->target, address))
 		return CURL_SOCKET_BAD;
 	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	transfer->socket_error = fd == CURL_SOCKET_BAD ? errno : 0;
@@ -385,6 +385,14 @@ on_connect(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	if (fd != CURL_SOCKET_BAD)
 		(void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof(unheard_ms));
 	return fd;
+}
+
+static bool
+may_connect(const HttpTarget *target, const struct curl_sockaddr *address)
+{
+	if (target->metadata)
+		return pge_http_is_metadata(&address->addr, address->addrlen);
+	return !target->plain || pge_http_is_loopback(&address->addr, address->addrlen);
 }
 
 /* OpenSSL keeps the last record that it opened until the next one comes. */

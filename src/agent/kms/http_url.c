@@ -12,14 +12,22 @@
 
 #include "agent/kms/http_private.h"
 
+/* Where AWS serves an instance's or a container's credentials. */
+static const char *const metadata_hosts[] = {
+	"169.254.169.254", "169.254.170.2", "169.254.170.23", "[fd00:ec2::254]", "[fd00:ec2::23]", NULL
+};
+
 static bool is_clean(const char *url);
-static PgeStatus read_parts(CURLU *parts, const char *url, HttpTarget *target, char *detail);
+static PgeStatus read_parts(CURLU *parts, const char *url, bool metadata, HttpTarget *target, char *detail);
+static PgeStatus take_parts(const char *scheme, const char *host, const char *port, bool metadata,
+							HttpTarget *target, char *detail);
 static char *part_of(CURLU *parts, CURLUPart which);
 static bool stands_in(const char *url, const char *host);
 static bool is_loopback_literal(const char *host);
+static bool is_metadata_literal(const char *host);
 
 PgeStatus
-pge_http_target(const char *url, HttpTarget *target, char *detail)
+pge_http_target(const char *url, bool metadata, HttpTarget *target, char *detail)
 {
 	CURLU	   *parts;
 	PgeStatus	status;
@@ -33,7 +41,7 @@ pge_http_target(const char *url, HttpTarget *target, char *detail)
 	parts = curl_url();
 	if (parts == NULL)
 		return PGE_OUT_OF_MEMORY;
-	status = read_parts(parts, url, target, detail);
+	status = read_parts(parts, url, metadata, target, detail);
 	curl_url_cleanup(parts);
 	return status;
 }
@@ -57,6 +65,31 @@ pge_http_is_loopback(const struct sockaddr *address, socklen_t len)
 	return false;
 }
 
+bool
+pge_http_is_metadata(const struct sockaddr *address, socklen_t len)
+{
+	char		host[INET6_ADDRSTRLEN];
+
+	if (address->sa_family == AF_INET && len >= sizeof(struct sockaddr_in))
+	{
+		const struct sockaddr_in *in = (const struct sockaddr_in *) address;
+
+		return inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host)) != NULL && is_metadata_literal(host);
+	}
+	if (address->sa_family == AF_INET6 && len >= sizeof(struct sockaddr_in6))
+	{
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) address;
+
+		char		literal[INET6_ADDRSTRLEN + 2];
+
+		if (inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host)) == NULL)
+			return false;
+		(void) snprintf(literal, sizeof(literal), "[%s]", host);
+		return is_metadata_literal(literal);
+	}
+	return false;
+}
+
 static bool
 is_clean(const char *url)
 {
@@ -67,7 +100,7 @@ is_clean(const char *url)
 }
 
 static PgeStatus
-read_parts(CURLU *parts, const char *url, HttpTarget *target, char *detail)
+read_parts(CURLU *parts, const char *url, bool metadata, HttpTarget *target, char *detail)
 {
 	char	   *scheme = NULL;
 	char	   *host = NULL;
@@ -83,20 +116,30 @@ read_parts(CURLU *parts, const char *url, HttpTarget *target, char *detail)
 	if (scheme == NULL || host == NULL || port == NULL || strlen(host) > HTTP_HOST_MAX ||
 		!stands_in(url, host))
 		pge_kms_detail(detail, "The URL of a request is not one of the form https://host[:port]/path.");
-	else if (strcmp(scheme, "https") != 0 &&
-			 (strcmp(scheme, "http") != 0 || !is_loopback_literal(host)))
-		pge_kms_detail(detail, "\"%s\" is not asked: a URL has to begin with https://, or with "
-					   "http:// and a loopback address such as 127.0.0.1.", host);
 	else
-	{
-		target->plain = strcmp(scheme, "http") == 0;
-		(void) snprintf(target->place, sizeof(target->place), "%s:%s", host, port);
-		status = PGE_OK;
-	}
+		status = take_parts(scheme, host, port, metadata, target, detail);
 	curl_free(scheme);
 	curl_free(host);
 	curl_free(port);
 	return status;
+}
+
+static PgeStatus
+take_parts(const char *scheme, const char *host, const char *port, bool metadata, HttpTarget *target, char *detail)
+{
+	bool		http = strcmp(scheme, "http") == 0;
+
+	target->metadata = http && metadata && is_metadata_literal(host);
+	if (strcmp(scheme, "https") != 0 && !target->metadata && !(http && is_loopback_literal(host)))
+	{
+		pge_kms_detail(detail, "\"%s\" is not asked: a URL has to begin with https://, or with "
+					   "http:// and a loopback address such as 127.0.0.1%s.", host,
+					   metadata ? " or the address of a metadata service" : "");
+		return PGE_INVALID;
+	}
+	target->plain = http;
+	(void) snprintf(target->place, sizeof(target->place), "%s:%s", host, port);
+	return PGE_OK;
 }
 
 static char *
@@ -129,4 +172,13 @@ is_loopback_literal(const char *host)
 	if (strcmp(host, "[::1]") == 0)
 		return true;
 	return inet_pton(AF_INET, host, &in) == 1 && ntohl(in.s_addr) >> 24 == 127;
+}
+
+static bool
+is_metadata_literal(const char *host)
+{
+	for (const char *const *known = metadata_hosts; *known != NULL; known++)
+		if (strcmp(host, *known) == 0)
+			return true;
+	return false;
 }
