@@ -146,6 +146,40 @@ test_changes(void)
 	check(pge_secret_file_changed(&file), "it is there again");
 }
 
+/* A file with more in it. */
+static void
+test_text_files(void)
+{
+	SecretFile	file = {.path = path};
+	SecretFile	none = {.path = "/nonexistent/secret"};
+	PgeBuffer	text;
+	bool		is_public;
+	char		detail[KMS_DETAIL_LEN];
+
+	write_to(path, "[a]\nb = c\n", 10);
+	check(pge_secret_file_read_text(&file, 10, &text, &is_public, detail) == PGE_OK && text.len == 10 &&
+		  memcmp(text.data, "[a]\nb = c\n", 10) == 0 && !is_public, "lines are read");
+	check(!pge_secret_file_changed(&file), "and remembered");
+	pge_secret_file_free(&text);
+	check(text.data == NULL, "freed");
+	check(pge_secret_file_read_text(&file, 9, &text, &is_public, detail) == PGE_UNAUTHENTICATED && text.data == NULL,
+		  "a byte more than may be is refused");
+	check(chmod(path, 0644) == 0 && pge_secret_file_read_text(&file, 10, &text, &is_public, detail) == PGE_OK && is_public,
+		  "that everybody may read it is told");
+	pge_secret_file_free(&text);
+	check(chmod(path, 0646) == 0 && pge_secret_file_read_text(&file, 10, &text, &is_public, detail) == PGE_UNAUTHENTICATED,
+		  "that everybody may write it is refused");
+	check(chmod(path, 0600) == 0, "its own again");
+	write_to(path, "a\0b", 3);
+	check(pge_secret_file_read_text(&file, 10, &text, &is_public, detail) == PGE_UNAUTHENTICATED && text.data == NULL,
+		  "a zero byte is refused");
+	write_to(path, "", 0);
+	check(pge_secret_file_read_text(&file, 10, &text, &is_public, detail) == PGE_OK && text.len == 0, "nothing is a text");
+	pge_secret_file_free(&text);
+	check(pge_secret_file_read_text(&none, 10, &text, &is_public, detail) == PGE_UNAUTHENTICATED &&
+		  strstr(detail, "/nonexistent/secret") != NULL, "an absent file is told");
+}
+
 int
 main(void)
 {
@@ -156,6 +190,7 @@ main(void)
 	test_texts();
 	test_files();
 	test_changes();
+	test_text_files();
 	check(unlink(path) == 0 && rmdir(directory) == 0, "nothing is left");
 	return check_done();
 }

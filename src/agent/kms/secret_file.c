@@ -8,24 +8,27 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/kms/secret_file.h"
 #include "base/secret.h"
 
-static const char *open_secret(SecretFile *file, int *fd);
+static const char *open_secret(SecretFile *file, bool may_be_public, int *fd, struct stat *st);
 static const char *read_secret(int fd, char *out, size_t size);
+static const char *read_all(int fd, char *out, size_t size, size_t *len);
 static void remember(SecretFile *file, const struct stat *st);
 
 PgeStatus
 pge_secret_file_read(SecretFile *file, char *out, size_t size, char detail[KMS_DETAIL_LEN])
 {
 	const char *wrong;
+	struct stat st;
 	int			fd = -1;
 
 	out[0] = '\0';
-	wrong = open_secret(file, &fd);
+	wrong = open_secret(file, file->may_be_public, &fd, &st);
 	if (wrong == NULL)
 		wrong = read_secret(fd, out, size);
 	if (fd >= 0)
@@ -37,25 +40,72 @@ pge_secret_file_read(SecretFile *file, char *out, size_t size, char detail[KMS_D
 	return PGE_UNAUTHENTICATED;
 }
 
+PgeStatus
+pge_secret_file_read_text(SecretFile *file, size_t max, PgeBuffer *out, bool *is_public, char detail[KMS_DETAIL_LEN])
+{
+	const char *wrong;
+	struct stat st;
+	int			fd = -1;
+
+	*out = (PgeBuffer)
+	{
+		NULL, 0, 0
+	};
+	*is_public = false;
+	/* for the longest at once: a buffer that grows leaves what it held behind */
+	out->data = malloc(max + 1);
+	if (out->data == NULL)
+	{
+		pge_kms_detail(detail, "There was no memory to read file \"%s\".", file->path);
+		return PGE_OUT_OF_MEMORY;
+	}
+	out->capacity = max + 1;
+	wrong = open_secret(file, true, &fd, &st);
+	if (wrong == NULL)
+	{
+		*is_public = (st.st_mode & S_IROTH) != 0;
+		wrong = read_all(fd, (char *) out->data, max, &out->len);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (wrong == NULL && memchr(out->data, '\0', out->len) != NULL)
+		wrong = "it has a zero byte";
+	if (wrong == NULL)
+		return PGE_OK;
+	pge_secret_file_free(out);
+	pge_kms_detail(detail, "File \"%s\" could not be read: %s.", file->path, wrong);
+	return PGE_UNAUTHENTICATED;
+}
+
+void
+pge_secret_file_free(PgeBuffer *text)
+{
+	if (text->data != NULL)
+		pge_secret_wipe(text->data, text->capacity);
+	free(text->data);
+	*text = (PgeBuffer)
+	{
+		NULL, 0, 0
+	};
+}
+
 /*
  * What it is, before it is read: should it be replaced in between, that will
  * be seen as a change.  Not to hang on a pipe, it is opened without waiting.
  */
 static const char *
-open_secret(SecretFile *file, int *fd)
+open_secret(SecretFile *file, bool may_be_public, int *fd, struct stat *st)
 {
-	struct stat st;
-
 	file->seen = false;
 	*fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (*fd < 0 || fstat(*fd, &st) != 0)
+	if (*fd < 0 || fstat(*fd, st) != 0)
 		return strerror(errno);
-	remember(file, &st);
-	if (!S_ISREG(st.st_mode))
+	remember(file, st);
+	if (!S_ISREG(st->st_mode))
 		return "it is not a regular file";
-	if ((st.st_mode & S_IWOTH) != 0)
+	if ((st->st_mode & S_IWOTH) != 0)
 		return "everybody may write it";
-	if ((st.st_mode & S_IROTH) != 0 && !file->may_be_public)
+	if ((st->st_mode & S_IROTH) != 0 && !may_be_public)
 		return "everybody may read it (chmod o-r)";
 	return NULL;
 }
@@ -64,20 +114,11 @@ open_secret(SecretFile *file, int *fd)
 static const char *
 read_secret(int fd, char *out, size_t size)
 {
-	size_t		len = 0;
-	ssize_t		got;
-	char		more;
+	size_t		len;
+	const char *wrong = read_all(fd, out, size, &len);
 
-	do
-	{
-		got = len < size ? read(fd, out + len, size - len) : read(fd, &more, 1);
-		if (got > 0 && len == size)
-			return "it is too long";
-		if (got > 0)
-			len += (size_t) got;
-	} while (got > 0 || (got < 0 && errno == EINTR));
-	if (got < 0)
-		return strerror(errno);
+	if (wrong != NULL)
+		return wrong;
 	if (len > 0 && out[len - 1] == '\n')
 		len--;
 	if (len == 0)
@@ -89,6 +130,25 @@ read_secret(int fd, char *out, size_t size)
 		if (out[i] <= 0x20 || out[i] >= 0x7f)
 			return "it holds more than one line of visible ASCII characters";
 	return NULL;
+}
+
+/* At most "size" bytes, and no more are there. */
+static const char *
+read_all(int fd, char *out, size_t size, size_t *len)
+{
+	ssize_t		got;
+	char		more;
+
+	*len = 0;
+	do
+	{
+		got = *len < size ? read(fd, out + *len, size - *len) : read(fd, &more, 1);
+		if (got > 0 && *len == size)
+			return "it is too long";
+		if (got > 0)
+			*len += (size_t) got;
+	} while (got > 0 || (got < 0 && errno == EINTR));
+	return got < 0 ? strerror(errno) : NULL;
 }
 
 static void

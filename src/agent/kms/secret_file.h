@@ -1,5 +1,5 @@
 /*
- * secret_file.h -- a file with one secret in it: a token, a password, a JWT.
+ * secret_file.h -- a file with a secret in it: a token, a password, a JWT, or a text.
  *
  * Symbolic links are followed, because orchestrators exchange such files by
  * them; the file itself is a regular one that not everybody may write, nor read
@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "agent/kms/kms_detail.h"
+#include "base/bytes.h"
 #include "base/status.h"
 
 typedef struct SecretFile
@@ -36,6 +37,15 @@ typedef struct SecretFile
  */
 extern PgeStatus pge_secret_file_read(SecretFile *file, char *out, size_t size,
 									  char detail[KMS_DETAIL_LEN]);
+
+/*
+ * The same of a file with more in it: any text, an empty one too, without a zero byte and at
+ * most "max" bytes.  *out is wiped and freed with pge_secret_file_free; *is_public: everybody
+ * may read the file, which is the caller's to judge.
+ */
+extern PgeStatus pge_secret_file_read_text(SecretFile *file, size_t max, PgeBuffer *out, bool *is_public,
+										   char detail[KMS_DETAIL_LEN]);
+extern void pge_secret_file_free(PgeBuffer *text);
 
 /* Would read() see another file than last time? */
 extern bool pge_secret_file_changed(const SecretFile *file);
