@@ -18,8 +18,7 @@
 static bool
 is_known(unsigned form, unsigned half)
 {
-	return (form == PGE_WRAP_LOCAL || form == PGE_WRAP_VAULT_CONTEXT || form == PGE_WRAP_VAULT_AAD) &&
-		half == PGE_HALF_NONE;
+	return form >= PGE_WRAP_LOCAL && form <= PGE_WRAP_VAULT_AAD && half == PGE_HALF_NONE;
 }
 
 PgeStatus

@@ -18,6 +18,8 @@ typedef enum PgeWrapForm
 {
 	PGE_WRAP_LOCAL = 1,			/* local keyring: KEK version u32, then
 								 * XAES-256-GCM body */
+	PGE_WRAP_AWS = 2,			/* AWS KMS: its CiphertextBlob, the binding as
+								 * the encryption context */
 	PGE_WRAP_VAULT_CONTEXT = 3, /* Vault's Transit: its ciphertext, the
 								 * binding as the context of a derived key */
 	PGE_WRAP_VAULT_AAD = 4		/* the same, the binding as associated data */

@@ -222,7 +222,7 @@ def answers():
     fixed("header-huge", b"HTTP/1.1 200 OK\r\nX-Much: " + b"x" * (80 * 1024) + b"\r\nContent-Length: 0\r\n\r\n")
     fixed("headers-many", b"HTTP/1.1 200 OK\r\n" + b"X-Much: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n" * 2000 + b"Content-Length: 0\r\n\r\n")
     fixed("header-nul", b"HTTP/1.1 200 OK\r\nX-Nul: a\0b\r\nContent-Length: 0\r\n\r\n")
-    fixed("header-strange", b"HTTP/1.1 200 OK\r\nX-Request-Id: a\x01\xff\tb\r\nContent-Type: " + b"t" * 200 +
+    fixed("header-strange", b"HTTP/1.1 200 OK\r\nX-Request-Id: a\x01\xff\tb\r\nx-amzn-ErrorType: x#Y:\x01\r\nContent-Type: " + b"t" * 200 +
           b"\r\nDate: yesterday\r\nRetry-After: soon\r\nContent-Length: 0\r\n\r\n", more=True)
     fixed("wait-seconds", b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", more=True)
     fixed("wait-long", b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 99999999999999999999\r\nContent-Length: 0\r\n\r\n", more=True)

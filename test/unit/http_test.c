@@ -983,7 +983,7 @@ headers_are_read(void)
 
 	check(answer->len == strlen(GOOD) && strcmp((const char *) answer->body, GOOD) == 0, "the body, with a zero byte");
 	check(strcmp(answer->content_type, "application/json") == 0, "Content-Type");
-	check(strcmp(answer->request_id, "request-1") == 0, "the request's id");
+	check(strcmp(answer->request_id, "request-1") == 0 && answer->error_type[0] == '\0', "the request's id, and no error");
 	check(answer->date == GOOD_DATE, "Date");
 	check(answer->retry_after_ms == -1, "no Retry-After");
 	answer = &ask(pool, "plain", "/no-content")->answer;
@@ -995,7 +995,7 @@ headers_are_read(void)
 	check(ask(pool, "plain", "/wait-date")->answer.retry_after_ms == 90000, "as a date, by the service's clock");
 	check(ask(pool, "plain", "/wait-past")->answer.retry_after_ms == 0, "in the past");
 	answer = &ask(pool, "plain", "/header-strange")->answer;
-	check(strcmp(answer->request_id, "a???b") == 0 && strlen(answer->content_type) == sizeof(answer->content_type) - 1 &&
+	check(strcmp(answer->request_id, "a???b") == 0 && strcmp(answer->error_type, "x#Y:?") == 0 && strlen(answer->content_type) == sizeof(answer->content_type) - 1 &&
 		  answer->date == 0 && answer->retry_after_ms == -1, "strange ones are made harmless");
 	answer = &ask(pool, "plain", "/interim")->answer;
 	check(strcmp(answer->request_id, "request-1") == 0 && answer->retry_after_ms == -1 && answer->len == strlen(GOOD),

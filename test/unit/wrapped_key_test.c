@@ -51,14 +51,14 @@ main(void)
 		for (int value = 0; value < 256; value++)
 		{
 			uint8_t		right = "\1\1\0"[i];
-			bool		good = value == right || (i == 1 && (value == PGE_WRAP_VAULT_CONTEXT || value == PGE_WRAP_VAULT_AAD));
+			bool		good = value == right || (i == 1 && value >= PGE_WRAP_LOCAL && value <= PGE_WRAP_VAULT_AAD);
 
 			out.data[i] = (uint8_t) value;
 			check_status(pge_wrapped_decode(pge_buffer_bytes(&out), &form, &half, &bytes),
 						 good ? PGE_OK : PGE_MALFORMED, "byte %d = %d", i, value);
 			out.data[i] = right;
 		}
-	check_status(pge_wrapped_encode((PgeWrapForm) 2, PGE_HALF_NONE, text_bytes("s"), &out), PGE_MALFORMED, "an unknown form is not written");
+	check_status(pge_wrapped_encode((PgeWrapForm) 5, PGE_HALF_NONE, text_bytes("s"), &out), PGE_MALFORMED, "an unknown form is not written");
 	check_status(pge_wrapped_encode(PGE_WRAP_LOCAL, (PgeWrapHalf) 1, text_bytes("s"), &out), PGE_MALFORMED, "nor an unknown half");
 	free(out.data);
 	check_sizes();

@@ -95,6 +95,7 @@ typedef struct HttpAnswer
 	char		content_type[64];	/* cut off if longer, as is the next */
 	char		request_id[128];	/* x-amzn-RequestId, X-Request-Id, ...;
 									 * printable */
+	char		error_type[96]; /* x-amzn-ErrorType, as the two before */
 	int64_t		date;			/* of "Date", seconds since 1970; 0: none or
 								 * wrong */
 	int			retry_after_ms; /* -1: none */

@@ -109,6 +109,7 @@ forget_headers(HttpReader *reader)
 	answer->status = 0;
 	answer->content_type[0] = '\0';
 	answer->request_id[0] = '\0';
+	answer->error_type[0] = '\0';
 	answer->date = 0;
 	reader->has_length = false;
 	reader->has_encoding = false;
@@ -170,6 +171,8 @@ take_header(HttpReader *reader, const char *name, const char *value, size_t len)
 		copy_printable(answer->content_type, sizeof(answer->content_type), value, len);
 	else if (is_request_id(name) && answer->request_id[0] == '\0')
 		copy_printable(answer->request_id, sizeof(answer->request_id), value, len);
+	else if (strcasecmp(name, "x-amzn-ErrorType") == 0)
+		copy_printable(answer->error_type, sizeof(answer->error_type), value, len);
 	else if (strcasecmp(name, "Retry-After") == 0)
 		copy_printable(reader->retry_after, sizeof(reader->retry_after), value, len);
 	else if (strcasecmp(name, "Date") == 0)
