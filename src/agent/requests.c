@@ -54,6 +54,7 @@ static void check_bindings(RequestGroup *group);
 static void draw_key(Member *member);
 static void choose_rewrapper(const RequestGroup *group, Member *member);
 static void unwrap_compared(RequestGroup *group, PgeBytes uri);
+static void complete_version(AgentAnswer *answer, const KmsResult *result);
 static void wrap_proved(RequestGroup *group, KmsOperation operation, PgeBytes uri);
 static void take_wrapping(Member *member, const KmsResult *result);
 static PgeStatus compare_key(Member *member, const KmsResult *result);
@@ -385,8 +386,21 @@ unwrap_compared(RequestGroup *group, PgeBytes uri)
 	call_service(group, KMS_UNWRAP, uri);
 	for (int i = 0; i < group->ncalls; i++)
 		if (!group->called[i]->failed && compare_key(group->called[i], &group->results[i]) == PGE_OK)
+		{
+			complete_version(group->called[i]->asked->answer, &group->results[i]);
 			group->called[i]->next = KMS_WRAP;
+		}
 	end_calls(group);
+}
+
+/* A service may tell only here by which version of its key it has wrapped. */
+static void
+complete_version(AgentAnswer *answer, const KmsResult *result)
+{
+	int			last = answer->nwrapped;	/* not proved before */
+
+	if (answer->nkek_versions > last && answer->kek_version[last][0] == '\0')
+		snprintf(answer->kek_version[last], sizeof(answer->kek_version[last]), "%s", result->kek_version);
 }
 
 /* Adds wrappings to the answers once they have been seen to open. */
