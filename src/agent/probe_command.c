@@ -85,6 +85,7 @@ static PgeStatus find_section(Probe *probe, char *detail);
 static bool open_session(Probe *probe);
 static bool reach(Probe *probe);
 static bool describe(Probe *probe);
+static bool take_name(Probe *probe, const char *uri);
 static bool make_throwaway(Probe *probe);
 static bool wrap(Probe *probe);
 static bool unwrap(Probe *probe);
@@ -235,8 +236,30 @@ describe(Probe *probe)
 	KmsResult	result;
 	bool		works = perform(probe, "key", &call, &result);
 
+	if (works && result.uri[0] != '\0')
+		works = take_name(probe, result.uri);
 	pge_secret_wipe(&result, sizeof(result));
 	return works;
+}
+
+/* As a KEK it would have this one, which the section has to allow, too. */
+static bool
+take_name(Probe *probe, const char *uri)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	const KmsInstance *instance = NULL;
+	KeyUri		key;
+	PgeStatus	status = probe->provider->parse_uri(pge_bytes(uri, strlen(uri)), &key, detail);
+
+	if (status == PGE_OK)
+	{
+		memcpy(key.instance, probe->key.instance, sizeof(key.instance));
+		status = pge_kms_config_find(probe->config, &key, probe->provider, &instance, detail);
+	}
+	if (status == PGE_OK)
+		status = pge_kms_format_uri(&key, "", probe->instance, probe->uri, detail);
+	probe->key = key;
+	return status == PGE_OK || tell("config", status, detail, "", 0);
 }
 
 /* The keyring's uuid is drawn, so that this is the binding of no row anywhere. */
