@@ -57,12 +57,15 @@ if bao=$(test/tools/openbao.sh); then
 fi
 other=$(test/tools/other_user.sh "$work" "$user")
 mapfile -t other <<<"$other"
+if moto=$(test/tools/moto.sh); then
+	cp -R "$(dirname "$moto")" "$work/moto"
+fi
 echo "Testing a copy of the tree in $work as $user; logs end in build/check/logs."
 
 # A job of its own (set -m), so that Ctrl-C comes to us alone.
 set -m
 (cd "$work/src" && exec env -u PGHOST -u PGPORT -u PGDATA -u PGUSER -u PGDATABASE -u PGPASSFILE -u PGSERVICE \
-	HOME="$work/home" TMPDIR="$work/tmp" PGE_WORK="$work" PGE_OPENBAO="$work/openbao" ${other[0]:+"${other[@]}"} \
+	HOME="$work/home" TMPDIR="$work/tmp" PGE_WORK="$work" PGE_OPENBAO="$work/openbao" PGE_MOTO="$work/moto/python" ${other[0]:+"${other[@]}"} \
 	"${as_user[@]}" test/tools/reaper.py "$work/left" test/suites.sh) </dev/null &
 suites=$!
 set +m

@@ -10,11 +10,13 @@
 
 #include "agent/kms/kms.h"
 #include "agent/kms/kms_local.h"
+#include "agent/kms/kms_aws.h"
 #include "agent/kms/kms_vault.h"
 
 static const KmsProvider *const providers[] = {
 	&pge_kms_local,				/* first: it makes KEKs that were given no URI */
 	&pge_kms_vault,
+	&pge_kms_aws,
 	NULL
 };
 
