@@ -27,12 +27,22 @@
 
 #include "agent/kms/http.h"
 #include "agent/kms/json.h"
-#include "agent/kms/kms_vault.h"
 #include "agent/requests.h"
 #include "check.h"
 #include "fault_server.h"
 #include "format/binding.h"
 #include "freed_keys.h"
+
+/* aws_faults_test.c says it for another service, and includes this. */
+#ifndef FAULTS_SCRIPT
+#include "agent/kms/kms_vault.h"
+#define FAULTS_SCRIPT			"fault_vault.py"
+#define FAULTS_PROVIDER			pge_kms_vault
+#define FAULTS_SECTION			"[vault v]\naddress = https://%s\nca_file = %s/ca.pem\nauth = token_file\ntoken_file = %s\nallow_keys = transit/keys/" "*\nallow_destroy = on\n"
+#define FAULTS_CREDENTIAL		CANARY "-token.%s\n"
+#define FAULTS_URI(address, key)	"vault://%s/transit/keys/%s", address, key
+#define FAULTS_UNWRAP(key)		"tls request POST /v1/transit/decrypt/" key " "
+#endif
 
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
 #define SHORT_MS		400
@@ -48,7 +58,6 @@
 #define CASES_MAX		4000
 #define KINDS_MAX		100
 #define CANARY			"canary-4be1"
-#define TOKEN			CANARY "-token"
 #define SHARED			"shared"
 #define GROUP			3		/* requests at once, if it is in the plural */
 
@@ -139,7 +148,7 @@ static const char *const no_settings[] = {NULL};
 static const KmsProvider nothing = {
 	.name = "local", .settings = no_settings, .parse_uri = parse_nothing, .open = open_nothing, .close = close_nothing
 };
-static const KmsProvider *const providers[] = {&nothing, &pge_kms_vault, NULL};
+static const KmsProvider *const providers[] = {&nothing, &FAULTS_PROVIDER, NULL};
 
 const KmsProvider *const *
 pge_kms_providers(void)
@@ -150,7 +159,7 @@ pge_kms_providers(void)
 const KmsProvider *
 pge_kms_provider_named(const char *name)
 {
-	return strcmp(name, "vault") == 0 ? &pge_kms_vault : strcmp(name, "local") == 0 ? &nothing : NULL;
+	return strcmp(name, FAULTS_PROVIDER.name) == 0 ? &FAULTS_PROVIDER : strcmp(name, "local") == 0 ? &nothing : NULL;
 }
 
 /* Stands before the C library's: no name is known, and the lookup of one hangs. */
@@ -287,9 +296,9 @@ open_sessions(const char *listener, const char *who, int timeout_ms, int concurr
 	address_of(listener, address);
 	(void) snprintf(token, sizeof(token), "%s/token.%d", directory, number);
 	(void) snprintf(config, sizeof(config), "%s/config.%d", directory, number);
-	(void) snprintf(text, sizeof(text), TOKEN ".%s\n", who);
+	(void) snprintf(text, sizeof(text), FAULTS_CREDENTIAL, who);
 	write_file(token, text);
-	(void) snprintf(text, sizeof(text), "[vault v]\naddress = https://%s\nca_file = %s/ca.pem\nauth = token_file\ntoken_file = %s\nallow_keys = transit/keys/*\nallow_destroy = on\n",
+	(void) snprintf(text, sizeof(text), FAULTS_SECTION,
 					address, directory, token);
 	write_file(config, text);
 	if (pge_kms_sessions_open(&settings, config, &sessions, detail) != PGE_OK || sessions->problem[0] != '\0')
@@ -324,7 +333,7 @@ ask_all(const KmsSessions *sessions, const char *request, const char *listener, 
 	int			n = count_of(request);
 
 	address_of(listener, address);
-	(void) snprintf(uri, sizeof(uri), "vault://%s/transit/keys/%s", address, key);
+	(void) snprintf(uri, sizeof(uri), FAULTS_URI(address, key));
 	for (int i = 0; i < n; i++)
 	{
 		PgeFrame   *frame = &frames[i];
@@ -653,13 +662,13 @@ breaker_main(void *arg)
 	PgeStatus	status;
 
 	(void) arg;
-	for (int i = 0; i < 5 && logged("tls request POST /v1/transit/decrypt/down ") < 5; i++)
+	for (int i = 0; i < 5 && logged(FAULTS_UNWRAP("down")) < 5; i++)
 		claim(ask_down(sessions, "down", NULL) == PGE_UNAVAILABLE, "a service that is down is unavailable");
 	claim(ask_down(sessions, "other", "5 times in a row") == PGE_UNAVAILABLE, "then nothing is asked for a while");
-	claim(logged("tls request POST /v1/transit/decrypt/other ") == 0 && logged("tls request POST /v1/transit/decrypt/down ") <= 5, "and nothing was");
+	claim(logged(FAULTS_UNWRAP("other")) == 0 && logged(FAULTS_UNWRAP("down")) <= 5, "and nothing was");
 	for (int64_t end = now_ms() + ENOUGH_MS; (status = ask_down(sessions, "down", NULL)) != PGE_OK && now_ms() < end;)
 		pause_ms(50);
-	claim(status == PGE_OK && logged("tls request POST /v1/transit/decrypt/down ") == 6, "until one is let through, and answered");
+	claim(status == PGE_OK && logged(FAULTS_UNWRAP("down")) == 6, "until one is let through, and answered");
 	for (int i = 0; i < 5; i++)
 		after += ask_down(sessions, "other", NULL) == PGE_OK;
 	claim(after == 5, "which closes it for all");
@@ -744,13 +753,13 @@ cancelling_ends(void)
 
 	for (int i = 0; i < LENGTH(listeners); i++)
 	{
-		int			before = logged("tls request POST /v1/transit/decrypt/hangs ");
+		int			before = logged(FAULTS_UNWRAP("hangs"));
 
 		hung[i].listener = listeners[i];
 		hung[i].timeout_ms = ENOUGH_MS;
 		hung[i].sessions = i == 4 ? pge_kms_sessions_hold(hung[3].sessions) : open_sessions(listeners[i], "cancel", ENOUGH_MS, 1);
 		start(&threads[i], hung_main, &hung[i]);
-		for (int64_t end = now_ms() + ENOUGH_MS; i == 3 && logged("tls request POST /v1/transit/decrypt/hangs ") == before && now_ms() < end;)
+		for (int64_t end = now_ms() + ENOUGH_MS; i == 3 && logged(FAULTS_UNWRAP("hangs")) == before && now_ms() < end;)
 			pause_ms(5);
 	}
 	/* as far as they come by then */
@@ -842,10 +851,10 @@ main(void)
 
 	sigaction(SIGPIPE, &ignore, NULL);
 	make_directory("/tmp/pge_faults.XXXXXX");
-	if (!start_server("fault_vault.py", take_case))
+	if (!start_server(FAULTS_SCRIPT, take_case))
 	{
 		stop_server();
-		printf("SKIP: vault_faults_test needs python3 and openssl\n");
+		printf("SKIP: " FAULTS_SCRIPT " needs python3 and openssl\n");
 		return 77;
 	}
 	pge_json_init();
