@@ -3,6 +3,8 @@
  * aws_faults_test.c
  *	  What vault_faults_test.c does with Vault, with AWS KMS: test/tools/fault_aws.py.
  *
+ * Its main() is this one's.
+ *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
