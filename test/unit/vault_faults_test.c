@@ -40,6 +40,7 @@
 #define FAULTS_PROVIDER			pge_kms_vault
 #define FAULTS_SECTION			"[vault v]\naddress = https://%s\nca_file = %s/ca.pem\nauth = token_file\ntoken_file = %s\nallow_keys = transit/keys/" "*\nallow_destroy = on\n"
 #define FAULTS_CREDENTIAL		CANARY "-token.%s\n"
+#define FAULTS_SECRET			CANARY "-token"
 #define FAULTS_URI(address, key)	"vault://%s/transit/keys/%s", address, key
 #define FAULTS_UNWRAP(key)		"tls request POST /v1/transit/decrypt/" key " "
 #endif
@@ -818,7 +819,7 @@ prepare(void)
 	KmsSessions *sessions = open_sessions("tls", "first", ENOUGH_MS, 2);
 	bool		prepared = true;
 
-	mark_key(TOKEN);
+	mark_key(FAULTS_SECRET);
 	for (int i = 0; prepared && i < GROUP; i++)
 	{
 		prepared = prepare_one(sessions, i);
