@@ -24,7 +24,7 @@ PgeStatus
 pge_secret_file_read(SecretFile *file, char *out, size_t size, char detail[KMS_DETAIL_LEN])
 {
 	const char *wrong;
-	struct stat st;
+	struct stat st = {0};
 	int			fd = -1;
 
 	out[0] = '\0';
@@ -44,7 +44,7 @@ PgeStatus
 pge_secret_file_read_text(SecretFile *file, size_t max, PgeBuffer *out, bool *is_public, char detail[KMS_DETAIL_LEN])
 {
 	const char *wrong;
-	struct stat st;
+	struct stat st = {0};
 	int			fd = -1;
 
 	*out = (PgeBuffer)
