@@ -34,7 +34,7 @@ static bool spawned = true;
 static const char *const none[] = {NULL};
 static const char *const aws_settings[] = {AWS_CREDENTIAL_SETTINGS, "ca_file", NULL};
 
-static PgeStatus
+static inline PgeStatus
 check_section(KmsInstance *instance, int *line, char *detail)
 {
 	snprintf(instance->server, sizeof(instance->server), REGION);
@@ -59,7 +59,7 @@ pge_kms_provider_named(const char *name)
 }
 
 /* What steers the fake, and files of ours. */
-static const char *
+static inline const char *
 path_of(const char *name)
 {
 	static char paths[8][160];
@@ -71,10 +71,10 @@ path_of(const char *name)
 }
 
 /* By another name first, so that nobody reads half of it. */
-static void
+static inline void
 			put_file(const char *name, int mode, const char *format,...) __attribute__((format(printf, 3, 4)));
 
-static void
+static inline void
 put_file(const char *name, int mode, const char *format,...)
 {
 	va_list		args;
@@ -87,14 +87,14 @@ put_file(const char *name, int mode, const char *format,...)
 	va_end(args);
 }
 
-static void
+static inline void
 remove_file(const char *name)
 {
 	(void) unlink(path_of(name));
 }
 
 /* An answer for this kind of request, and for one only if "once". */
-static void
+static inline void
 put_answer(const char *name, bool once, int status, const char *body)
 {
 	char		file[64];
@@ -104,7 +104,7 @@ put_answer(const char *name, bool once, int status, const char *body)
 			 status, strlen(body), body);
 }
 
-static void
+static inline void
 put_sts_error(const char *action, int status, const char *code)
 {
 	char		body[256];
@@ -113,7 +113,7 @@ put_sts_error(const char *action, int status, const char *code)
 	put_answer(action, false, status, body);
 }
 
-static void
+static inline void
 set_up(void)
 {
 	static const char *const variables[] = {
@@ -137,7 +137,7 @@ set_up(void)
 	spawned = true;
 }
 
-static bool
+static inline bool
 start_fake(void)
 {
 	make_directory("/tmp/pge_fake_aws_XXXXXX");
@@ -145,7 +145,7 @@ start_fake(void)
 }
 
 /* "settings" are lines; the endpoints for auth are added to them. */
-static KmsConfig *
+static inline KmsConfig *
 section_of(const char *settings, int *line, char *detail)
 {
 	static const struct
