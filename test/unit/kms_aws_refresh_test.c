@@ -158,6 +158,7 @@ static void
 times_of(const char *id, int64_t *issued_ms, int64_t *expires_ms)
 {
 	char		line[256];
+	char		found[AWS_ACCESS_KEY_ID_MAX];
 	int			number;
 	FILE	   *log = fopen(path_of("log"), "re");
 
@@ -169,7 +170,10 @@ times_of(const char *id, int64_t *issued_ms, int64_t *expires_ms)
 		long long	issued;
 		long long	expires;
 
-		if (sscanf(line, "issued %d %lld %lld", &number, &issued, &expires) == 3 && number == atoi(id + strlen("ASIAFAKE")))
+		if (sscanf(line, "issued %d %lld %lld", &number, &issued, &expires) != 3)
+			continue;
+		snprintf(found, sizeof(found), "ASIAFAKE%012d", number);
+		if (strcmp(found, id) == 0)
 		{
 			*issued_ms = issued;
 			*expires_ms = expires;
