@@ -13,6 +13,7 @@
 #include "agent/kms/kms_aws_credentials.h"
 #include "agent/kms/kms_aws_credentials_settings.h"
 #include "agent/kms/kms_aws_profile.h"
+#include "agent/kms/kms_aws_settings.h"
 #include "agent/kms/kms_aws_sts.h"
 
 #define BIT(auth)		(1u << (auth))
@@ -62,7 +63,6 @@ static PgeStatus check_auth(const KmsSetting *setting, bool spawned, AwsAuth *au
 static bool is_profile_name(const char *name);
 static bool read_server(const char *text, PlainHosts plain, AwsServer *server);
 static bool may_be_plain(const char *host, PlainHosts plain);
-static const char *suffix_of(const char *region);
 
 static const CredentialRule rules[] = {
 	{"credentials_file", PROFILES, check_path},
@@ -275,22 +275,8 @@ pge_aws_sts_server(const KmsInstance *instance, const char *region, AwsServer *s
 
 	if (own != NULL && read_server(own, PLAIN_LOOPBACK, server))
 		return;
-	snprintf(server->host, sizeof(server->host), "sts.%s.%s", region, suffix_of(region));
+	snprintf(server->host, sizeof(server->host), "sts.%s.%s", region, pge_aws_suffix(region));
 	snprintf(server->base, sizeof(server->base), "https://%s", server->host);
-}
-
-static const char *
-suffix_of(const char *region)
-{
-	static const char *const suffixes[][2] = {
-		{"cn-", "amazonaws.com.cn"}, {"eusc-", "amazonaws.eu"}, {"us-iso-", "c2s.ic.gov"}, {"us-isob-", "sc2s.sgov.gov"},
-		{"eu-isoe-", "cloud.adc-e.uk"}, {"us-isof-", "csp.hci.ic.gov"},
-	};
-
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
-		if (strncmp(region, suffixes[i][0], strlen(suffixes[i][0])) == 0)
-			return suffixes[i][1];
-	return "amazonaws.com";
 }
 
 void

@@ -426,6 +426,12 @@ is_on(const KmsInstance *instance, const char *name)
 	return value != NULL && strcmp(value, "true") == 0;
 }
 
+const char *
+pge_aws_suffix(const char *region)
+{
+	return partition_of(pge_bytes(region, strlen(region)))->suffix;
+}
+
 PgeStatus
 pge_aws_endpoint(const KmsInstance *instance, AwsEndpoint *endpoint, char *detail)
 {

@@ -48,6 +48,10 @@ typedef struct AwsEndpoint
 	char		url[AWS_URL_MAX + 1];
 	char		host[AWS_HOST_MAX + 1];
 } AwsEndpoint;
+
+/* What the hosts of a region's services end in: "amazonaws.com". */
+extern const char *pge_aws_suffix(const char *region);
+
 extern PgeStatus pge_aws_endpoint(const KmsInstance *instance, AwsEndpoint *endpoint, char *detail);
 
 #endif							/* PGE_AGENT_KMS_AWS_SETTINGS_H */

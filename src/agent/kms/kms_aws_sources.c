@@ -20,6 +20,7 @@
 #include "base/secret.h"
 
 #define SKEW_MAX_S			60
+#define SKEW_BELIEVED_S		86400
 #define URL_MAX				4096
 #define ROLE_NAME_MAX		64
 #define IMDS_TOKEN_MAX		1024
@@ -481,13 +482,13 @@ service_of(AwsCredentials *c, bool metadata, HttpPool **pool, char *detail)
 	return status;
 }
 
-/* A second or two of difference say nothing. */
+/* A second or two of difference say nothing; and no service makes us sign for next year. */
 static int64_t
 skew_of(const HttpAnswer *answer)
 {
 	int64_t		skew_s = answer->date == 0 ? 0 : answer->date - (int64_t) time(NULL);
 
-	return is_skewed(skew_s) ? skew_s : 0;
+	return is_skewed(skew_s) && skew_s <= SKEW_BELIEVED_S && skew_s >= -SKEW_BELIEVED_S ? skew_s : 0;
 }
 
 static bool
