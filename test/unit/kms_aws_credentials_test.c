@@ -495,7 +495,7 @@ main(void)
 		printf("SKIP: no python3\n");
 		return 77;
 	}
-	memcpy(marked_key, "c4nary-secret-00", MARKED_LEN);
+	mark_key("c4nary-secret-00");
 	test_environment();
 	test_profile_keys();
 	test_files_named();
