@@ -7,6 +7,7 @@
  *-------------------------------------------------------------------------
  */
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,6 +31,8 @@
 #define LISTEN_FD		4
 #define CLOSE_TURN_MS	2		/* for sessions that take their time to close */
 #define CLOSE_TURNS		50
+#define LARGE_BLOCK		(64 * 1024) /* and above: the system's again when it
+									 * is freed */
 #define OWN_DESCRIPTORS	128		/* threads' files, libcurl's, a margin */
 
 static bool prepare(Agent *agent, int first_strange);
@@ -90,6 +93,11 @@ pge_agent_serve_config(const char *config_file)
 static bool
 prepare(Agent *new, int first_strange)
 {
+	/*
+	 * each thread's heap would otherwise keep room for the largest group it
+	 * had
+	 */
+	(void) mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
 	new->signal_fd = block_signals(new->external);
 	new->max_clients = count_clients_allowed();
 	new->started = (int64_t) time(NULL);
