@@ -172,7 +172,7 @@ test_keys(void)
 	static const char *const bad_tokens[] = {
 		"", "\n", "\n\n", "AKID", "AKID\nsecret", "AKID\n\nsession", "\nsecret\n", "AK/ID\nsecret\n", "AKID\nsec ret\n",
 		"AKID\nsecret\nses\nsion", "AKID\nsecret\nsession\n", "AKID\nsecret\nses sion", "AKID\nsec\x7fret\n", "AKID\r\nsecret\n",
-		"AKID\ns\xc3\xa4" "cret\n", "AK,ID\nsecret\n",
+		"AKID\ns\303\244cret\n", "AK,ID\nsecret\n",
 	};
 	static char longest[HTTP_TOKEN_MAX + 1];
 	char		token[HTTP_TOKEN_MAX + 1];
