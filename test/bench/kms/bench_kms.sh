@@ -73,7 +73,18 @@ allow_keys = transit/keys/$kind*
 INI
 	if [ "$kind" = one ]; then echo "batch_size = 1"; fi
 done >"$dir/kms.conf"
-if [ "$(id -u)" = 0 ]; then chown "$(pge_server_user)" "$dir" "$dir/run" "$dir/token" "$dir/kms.conf"; fi
+printf '%s\n' '[default]' 'aws_access_key_id = AKIAOFTHESTUB' 'aws_secret_access_key = of-the-stub' >"$dir/credentials"
+chmod 600 "$dir/credentials"
+cat >>"$dir/kms.conf" <<INI
+[aws stub]
+region = eu-west-1
+endpoint = https://127.0.0.1:$port
+ca_file = $dir/stub.pem
+auth = profile:default
+credentials_file = $dir/credentials
+allow_keys = arn:aws:kms:eu-west-1:111122223333:key/*
+INI
+if [ "$(id -u)" = 0 ]; then chown "$(pge_server_user)" "$dir" "$dir/run" "$dir/token" "$dir/credentials" "$dir/kms.conf"; fi
 logged pge_as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 -N
 printf '%s\n' "port = 5432" "listen_addresses = ''" "unix_socket_directories = '$dir/run'" "autovacuum = off" \
 	"max_connections = 550" "shared_buffers = '256MB'" "max_wal_size = '4GB'" "shared_preload_libraries = 'pg_envelope'" \
