@@ -77,11 +77,14 @@ static inline void
 static inline void
 put_file(const char *name, int mode, const char *format,...)
 {
+	static char text[8192];		/* stdio would free a secret as it is */
 	va_list		args;
+	int			len;
 	int			fd = open(path_of("new"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
 	va_start(args, format);
-	if (fd < 0 || vdprintf(fd, format, args) < 0 || fchmod(fd, (mode_t) mode) != 0 || close(fd) != 0 ||
+	len = vsnprintf(text, sizeof(text), format, args);
+	if (fd < 0 || len < 0 || (size_t) len >= sizeof(text) || write(fd, text, (size_t) len) != len || fchmod(fd, (mode_t) mode) != 0 || close(fd) != 0 ||
 		rename(path_of("new"), path_of(name)) != 0)
 		abort();
 	va_end(args);

@@ -489,13 +489,17 @@ test_clocks(void)
 int
 main(void)
 {
+	/* as they begin: keys, session tokens, tokens of IMDS */
+	static const char *const secrets[] = {"c4nary-secret-00", "c4nary-session-0", "c4nary-long-term", "c4nary-imds-0000"};
+
 	pge_json_init();
 	if (!start_fake())
 	{
 		printf("SKIP: no python3\n");
 		return 77;
 	}
-	mark_key("c4nary-secret-00");
+	for (int i = 0; i < LENGTH(secrets); i++)
+		mark_key(secrets[i]);
 	test_environment();
 	test_profile_keys();
 	test_files_named();
@@ -507,6 +511,7 @@ main(void)
 	test_sts_refusals();
 	test_clocks();
 	check(atomic_load(&freed_keys) == 0, "no secret was left in memory that was freed (%d)", atomic_load(&freed_keys));
+	check(planted_keys_are_seen(), "where a planted one is seen");
 	stop_server();
 	return check_done();
 }
