@@ -18,7 +18,7 @@ use IPC::Run;
 use PgEnvelope::ProcMem;
 
 # In a slot the DEK lies that far after its check value (src/cache/dek_cache.c).
-my $dek_after_check = 48;
+my $dek_after_check = 56;
 
 # The active DEK of a key that is cached, and the mapping of the process where it
 # was found (the postmaster's, if none is named); empty if it is not there.  The check
