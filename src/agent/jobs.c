@@ -21,7 +21,8 @@ static bool wait_for_group(JobQueue *queue, JobGroup *group);
 static void take_group(JobQueue *queue, JobGroup *group);
 static AgentJob *first_not_held(const JobQueue *queue);
 static void take_job(JobQueue *queue, AgentJob *job, JobGroup *group);
-static bool may_join(const AgentJob *job, const AgentJob *first, uint64_t now);
+static bool may_join(const AgentJob *job, JobGroup *group, uint64_t now);
+static uint64_t time_left(const AgentJob *job, uint64_t now);
 static bool are_alike(const AgentJob *a, const AgentJob *b);
 static bool is_held_back(const AgentJob *job);
 static bool must_wait(const JobQueue *queue, const AgentJob *job);
@@ -239,10 +240,11 @@ take_group(JobQueue *queue, JobGroup *group)
 	if (!first->in_groups)
 		return;
 	now = pge_monotonic_ms();
+	group->shortest_ms = group->longest_ms = time_left(first, now);
 	for (AgentJob *job = next; job != NULL && group->n < KMS_MANY_MAX; job = next)
 	{
 		next = job->next;
-		if (may_join(job, first, now))
+		if (may_join(job, group, now))
 			take_job(queue, job, group);
 	}
 	if (must_wait(queue, first))
@@ -270,15 +272,30 @@ take_job(JobQueue *queue, AgentJob *job, JobGroup *group)
 	queue->jobs->running++;
 }
 
-/* A group ends by its first deadline: nobody shall lose more than half of his time by it. */
+/*
+ * A group ends by its first deadline: nobody shall lose more than half of his time by
+ * it, whoever came first.
+ */
 static bool
-may_join(const AgentJob *job, const AgentJob *first, uint64_t now)
+may_join(const AgentJob *job, JobGroup *group, uint64_t now)
 {
-	uint64_t	ends = first->deadline_ms;
+	uint64_t	left = time_left(job, now);
+	uint64_t	shortest = left < group->shortest_ms ? left : group->shortest_ms;
+	uint64_t	longest = left > group->longest_ms ? left : group->longest_ms;
 
-	return !job->held && are_alike(job, first) &&
-		(ends == 0 || job->deadline_ms <= ends ||
-		 (now < ends && job->deadline_ms - now <= 2 * (ends - now)));
+	if (job->held || !are_alike(job, group->jobs[0]) || shortest < longest / 2)
+		return false;
+	group->shortest_ms = shortest;
+	group->longest_ms = longest;
+	return true;
+}
+
+static uint64_t
+time_left(const AgentJob *job, uint64_t now)
+{
+	if (job->deadline_ms == 0)
+		return UINT64_MAX;
+	return job->deadline_ms > now ? job->deadline_ms - now : 0;
 }
 
 static bool

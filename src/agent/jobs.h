@@ -87,6 +87,8 @@ struct JobGroup
 	JobGroup   *next;			/* of the queue's */
 	atomic_bool cancelled;		/* nobody waits for any */
 	int			waited_for;
+	uint64_t	shortest_ms;	/* what its members had left when it began */
+	uint64_t	longest_ms;
 	int			n;
 	AgentJob   *jobs[KMS_MANY_MAX];
 	AgentRequest requests[KMS_MANY_MAX];	/* the worker's */

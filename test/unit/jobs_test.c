@@ -486,6 +486,16 @@ check_groups(void)
 	let_go(4, "(all are served)");
 	check(atomic_load(&groups) == 1 && atomic_load(&largest) == 2, "nor who would lose more than half of his time by it");
 
+	begin_hanging(BULK("b"), "b", 1);
+	(void) submit(&request);
+	check(wait_for(&waiting, 1), "(a call hangs)");
+	(void) submit_behind(&request, 0, now + 1500000);
+	(void) submit_behind(&request, 1, now + 100000);
+	(void) submit_behind(&request, 2, now + 1000000);
+	(void) submit_behind(&request, 3, now + 2500000);
+	let_go(5, "(all are served)");
+	check(atomic_load(&groups) == 1 && atomic_load(&largest) == 2, "nor who would take more than half of another's: %d in a group", atomic_load(&largest));
+
 	begin_hanging(FAR("a"), "a", 1);
 	request = request_of(PGE_FRAME_UNWRAP, "far://a.example/k", NULL);
 	for (int i = 0; i < 4; i++)
