@@ -26,7 +26,9 @@ static uint64_t time_left(const AgentJob *job, uint64_t now);
 static bool are_alike(const AgentJob *a, const AgentJob *b);
 static bool is_held_back(const AgentJob *job);
 static bool must_wait(const JobQueue *queue, const AgentJob *job);
+static bool is_full(const JobGroup *group);
 static void hold_alike(JobQueue *queue, const AgentJob *job, bool held);
+static void wake_one(JobQueue *queue);
 static void perform(JobGroup *group);
 static void finish_group(JobQueue *queue, JobGroup *group);
 static void link_job(JobQueue *queue, AgentJob *job);
@@ -85,7 +87,7 @@ pge_job_new(PgeBytes frame, KmsSessions *sessions, uint64_t deadline_ms)
 		pge_job_free(job);
 		return NULL;
 	}
-	job->slot = pge_kms_sessions_slot(sessions, job->request.uri, job->request.nuris, &job->in_groups);
+	job->slot = pge_kms_sessions_slot(sessions, job->request.uri, job->request.nuris, &job->most);
 	return job;
 }
 
@@ -237,11 +239,11 @@ take_group(JobQueue *queue, JobGroup *group)
 	queue->turn = first->turn > queue->turn ? first->turn : queue->turn;
 	next = first->next;
 	take_job(queue, first, group);
-	if (!first->in_groups)
+	if (first->most <= 1)
 		return;
 	now = pge_monotonic_ms();
 	group->shortest_ms = group->longest_ms = time_left(first, now);
-	for (AgentJob *job = next; job != NULL && group->n < KMS_MANY_MAX; job = next)
+	for (AgentJob *job = next; job != NULL && !is_full(group); job = next)
 	{
 		next = job->next;
 		if (may_join(job, group, now))
@@ -249,6 +251,8 @@ take_group(JobQueue *queue, JobGroup *group)
 	}
 	if (must_wait(queue, first))
 		hold_alike(queue, first, true);
+	else if (is_held_back(first) && queue->queued > 0)
+		wake_one(queue);
 }
 
 static AgentJob *
@@ -301,7 +305,7 @@ time_left(const AgentJob *job, uint64_t now)
 static bool
 are_alike(const AgentJob *a, const AgentJob *b)
 {
-	return a->in_groups && b->in_groups && a->sessions == b->sessions &&
+	return a->most > 1 && b->most > 1 && a->sessions == b->sessions &&
 		pge_requests_agree(&a->request, &b->request);
 }
 
@@ -309,7 +313,7 @@ are_alike(const AgentJob *a, const AgentJob *b)
 static bool
 is_held_back(const AgentJob *job)
 {
-	return job->in_groups && job->request.type == PGE_FRAME_REWRAP;
+	return job->most > 1 && job->request.type == PGE_FRAME_REWRAP;
 }
 
 static bool
@@ -320,9 +324,15 @@ must_wait(const JobQueue *queue, const AgentJob *job)
 	if (!is_held_back(job))
 		return false;
 	for (const JobGroup *group = queue->groups; group != NULL; group = group->next)
-		if (are_alike(group->jobs[0], job))
+		if (!is_full(group) && are_alike(group->jobs[0], job))
 			under_way++;
 	return under_way >= JOBS_REWRAPS_UNDER_WAY;
+}
+
+static bool
+is_full(const JobGroup *group)
+{
+	return group->n >= group->jobs[0]->most;
 }
 
 static void
@@ -335,6 +345,16 @@ hold_alike(JobQueue *queue, const AgentJob *like, bool held)
 		job->held = held;
 		queue->queued += held ? -1 : 1;
 	}
+}
+
+/* Those that were held have not woken or started a thread when they came. */
+static void
+wake_one(JobQueue *queue)
+{
+	if (queue->idle > 0)
+		pthread_cond_signal(&queue->wake);
+	else
+		(void) start_worker(queue);
 }
 
 /* No lock is held. */

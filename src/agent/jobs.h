@@ -14,8 +14,9 @@
  * A worker that takes a job takes along what waits in the queue and asks the same of
  * the same keys, where the service takes many calls at once.  Nothing waits for
  * company: a job that finds a thread free goes alone.  Rewraps alone are held back
- * while JOBS_REWRAPS_UNDER_WAY groups of the same two keys are under way, so that the
- * next group is large.
+ * while JOBS_REWRAPS_UNDER_WAY groups of the same two keys are under way that are not
+ * full, so that the next group is large.  No group is larger than what the service
+ * takes in one call: the rest goes beside it and not after it.
  *
  * A queue is in the order of turns: the more its client has under way, the later
  * is a job's turn, so that who asks for a thousand keys does not keep waiting who
@@ -62,7 +63,7 @@ struct AgentJob
 	KmsSessions *sessions;		/* held until the job is freed */
 	uint32_t	server;			/* whose request it is (served.h) */
 	int			slot;			/* whose queue it waits in (kms_sessions.h) */
-	bool		in_groups;		/* may be performed with others */
+	int			most;			/* of a group with it; 1: it goes alone */
 	uint64_t	deadline_ms;	/* monotonic; 0: not known */
 	uint64_t	credentials;	/* negative_answers.h: how many there had been */
 

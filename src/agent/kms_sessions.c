@@ -45,6 +45,7 @@ static atomic_int users_of_slot[KMS_SESSIONS_MAX];	/* sessions that are open,
 static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 							   KmsTarget *target, char *detail);
 static bool takes_groups(const KmsTarget *target);
+static int takes_at_once(const KmsTarget *target);
 static KmsFile *read_file(const char *path, bool external, PgeStatus *status, char *detail);
 static KmsSettings settings_in_force(const KmsSettings *settings, const KmsConfig *config);
 static PgeStatus check_whose_file(const KmsConfig *config, const char *path, bool external, char *detail);
@@ -180,7 +181,7 @@ pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri,
 }
 
 int
-pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris, bool *in_groups)
+pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris, int *most)
 {
 	const KmsOpened *here = sessions->entries[0].opened;
 	const KmsOpened *away = here;
@@ -188,7 +189,7 @@ pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nur
 	char		detail[KMS_DETAIL_LEN];
 	bool		several = false;
 
-	*in_groups = true;
+	*most = KMS_MANY_MAX;
 	for (int i = 0; i < nuris; i++)
 	{
 		if (pge_kms_sessions_find(sessions, uris[i], &target, detail) != PGE_OK ||
@@ -196,9 +197,11 @@ pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nur
 			continue;
 		several = several || away != here;
 		away = target.opened;
-		*in_groups = *in_groups && takes_groups(&target);
+		if (takes_at_once(&target) < *most)
+			*most = takes_at_once(&target);
 	}
-	*in_groups = *in_groups && away != here;
+	if (away == here)
+		*most = 1;
 	return several ? KMS_SLOT_OF_SEVERAL : away->slot;
 }
 
@@ -206,6 +209,16 @@ static bool
 takes_groups(const KmsTarget *target)
 {
 	return target->opened->provider->perform_many != NULL && target->instance->many > 1;
+}
+
+static int
+takes_at_once(const KmsTarget *target)
+{
+	const KmsProvider *provider = target->opened->provider;
+	int			most = takes_groups(target) ? target->instance->many : 1;
+	int			now = provider->takes != NULL ? provider->takes(target->opened->session) : most;
+
+	return now < most ? now : most;
 }
 
 bool

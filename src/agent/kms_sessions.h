@@ -94,11 +94,11 @@ extern PgeStatus pge_kms_sessions_find(const KmsSessions *sessions, PgeBytes uri
 
 /*
  * The slot of the one service of these URIs that is not on this host, or
- * KMS_SLOT_OF_SEVERAL; else the local keyring's, which answers at once.  *in_groups:
- * what asks the same of them is worth performing as one, since each service that is
- * not here takes many calls at once.
+ * KMS_SLOT_OF_SEVERAL; else the local keyring's, which answers at once.  *most: how
+ * many that ask the same of them are worth performing as one, since each service that
+ * is not here takes as many calls at once; at most KMS_MANY_MAX.
  */
-extern int	pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris, bool *in_groups);
+extern int	pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris, int *most);
 
 /* The target's session performs them.  The caller has filled in all but uri and key. */
 extern void pge_kms_target_perform(const KmsTarget *target, KmsCall *calls, KmsResult *results, int n);

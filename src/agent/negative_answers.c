@@ -75,7 +75,7 @@ pge_negatives_forget(NegativeAnswers *negatives)
 static bool
 is_worth_it(const AgentJob *job)
 {
-	bool		unused;
+	int			unused;
 
 	return job->request.type == PGE_FRAME_UNWRAP && job->answer != NULL &&
 		is_lasting(job->answer->status) && job->len <= NEGATIVE_BYTES &&

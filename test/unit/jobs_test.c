@@ -84,6 +84,7 @@ close_session(KmsSession *session)
 static atomic_int group_sizes;	/* of the groups that came */
 static atomic_int groups;
 static atomic_int largest;
+static atomic_int taken_now = KMS_MANY_MAX; /* what "bulk" has found out */
 
 static void
 hang(const KmsCall *call)
@@ -120,6 +121,13 @@ perform_many(KmsSession *session, const KmsCall *calls, KmsResult *results, int 
 		;
 	for (int i = 0; i < n; i++)
 		perform(session, &calls[i], &results[i]);
+}
+
+static int
+takes(const KmsSession *session)
+{
+	(void) session;
+	return atomic_load(&taken_now);
 }
 
 static PgeStatus
@@ -174,7 +182,16 @@ check_far(KmsInstance *instance, int *line, char *detail)
 	return address == NULL ? PGE_INVALID : pge_key_uri_server(text_bytes(address), instance->server, detail);
 }
 
+static PgeStatus
+check_bulk(KmsInstance *instance, int *line, char *detail)
+{
+	if (pge_kms_setting(instance, "batch_size") != NULL)
+		instance->many = (int) strtol(pge_kms_setting(instance, "batch_size"), NULL, 10);
+	return check_far(instance, line, detail);
+}
+
 static const char *const far_settings[] = {"address", NULL};
+static const char *const bulk_settings[] = {"address", "batch_size", NULL};
 static const char *const near_settings[] = {NULL};
 static const KmsProvider near_provider = {
 	.name = "near", .settings = near_settings, .parse_uri = parse_near, .format_uri = format_near,
@@ -185,8 +202,8 @@ static const KmsProvider far_provider = {
 	.open = open_session, .perform = perform, .close = close_session
 };
 static const KmsProvider bulk_provider = {
-	.name = "bulk", .settings = far_settings, .parse_uri = parse_bulk, .check = check_far,
-	.open = open_session, .perform = perform, .close = close_session, .perform_many = perform_many
+	.name = "bulk", .settings = bulk_settings, .parse_uri = parse_bulk, .check = check_bulk,
+	.open = open_session, .perform = perform, .close = close_session, .perform_many = perform_many, .takes = takes
 };
 
 const KmsProvider *const *
@@ -536,6 +553,37 @@ check_held_rewraps(void)
 		  atomic_load(&groups));
 }
 
+/* What the service takes in several calls goes side by side: one after the other they would be late. */
+static void
+check_small_groups(const char *text, int taken, int most)
+{
+	PgeFrame	unwrap = request_of(PGE_FRAME_UNWRAP, "bulk://b.example/k", NULL);
+	PgeFrame	rewrap = request_of(PGE_FRAME_REWRAP, "bulk://b.example/k", "bulk://b.example/l");
+	AgentJob   *first = NULL;
+
+	atomic_store(&taken_now, taken);
+	begin_hanging(text, "b", 1);
+	(void) submit(&unwrap);
+	check(wait_for(&waiting, 1), "(a call hangs)");
+	for (int i = 0; i < 3 * most; i++)
+		(void) submit(&unwrap);
+	let_go(3 * most + 1, "(all are served)");
+	check(atomic_load(&largest) == (most > 1 ? most : 0), "a group has %d members, not %d", most, atomic_load(&largest));
+
+	begin_hanging(text, "b", 8);
+	for (int i = 0; i < JOBS_REWRAPS_UNDER_WAY; i++)
+	{
+		first = submit(&rewrap);
+		check(wait_for(&waiting, i + 1), "(a rewrap hangs)");
+	}
+	for (int i = 0; i < 5 * most; i++)
+		(void) submit(&rewrap);
+	check(!pge_jobs_cancel(&jobs, first) && reap_until(1, NULL) == 1, "(one of them ends)");
+	check(wait_for(&waiting, JOBS_REWRAPS_UNDER_WAY - 1 + 5), "what was held goes in groups of %d, side by side", most);
+	let_go(JOBS_REWRAPS_UNDER_WAY - 1 + 5 * most, "(all are served)");
+	atomic_store(&taken_now, KMS_MANY_MAX);
+}
+
 /* A group is cancelled with its last member. */
 static void
 check_cancelled_groups(void)
@@ -657,6 +705,9 @@ main(void)
 	check_joining();
 	check_groups();
 	check_held_rewraps();
+	check_small_groups("[bulk b]\naddress = b.example\nallow_keys = *\nbatch_size = 3\n", KMS_MANY_MAX, 3);
+	check_small_groups(BULK("b"), 2, 2);
+	check_small_groups(BULK("b"), 1, 1);
 	check_cancelled_groups();
 	check_turns();
 	check_storm();

@@ -233,9 +233,9 @@ static int
 slot(const KmsSessions *set, const char *uri)
 {
 	PgeBytes	bytes = text_bytes(uri);
-	bool		in_groups;
+	int			most;
 
-	return pge_kms_sessions_slot(set, &bytes, 1, &in_groups);
+	return pge_kms_sessions_slot(set, &bytes, 1, &most);
 }
 
 #define FAR(name, address) "[far " name "]\naddress = " address "\nallow_keys = keys/x*\n"
@@ -250,7 +250,7 @@ check_find(void)
 	char		detail[KMS_DETAIL_LEN];
 	char		uri[PGE_KEK_URI_MAX + 1];
 	KmsTarget	target;
-	bool		in_groups;
+	int			most;
 
 	check(set->count == 4 && opens == 4 && set->problem[0] == '\0', "a session for the embedded service and each section");
 	check_status(find(set, "", &target, detail), PGE_OK, "without a URI");
@@ -272,11 +272,11 @@ check_find(void)
 	check(strstr(detail, "no key service \"nowhere\"") != NULL, "is named");
 	check_status(find(set, "far://a.example/keys/../x", &target, detail), PGE_INVALID, "a malformed one");
 	check(slot(set, "near:1") == 0 && slot(set, "far://c.example/keys/x") == 0 && slot(set, "far://a.example/keys/x") == 1, "each session has a slot");
-	check(pge_kms_sessions_slot(set, uris, 2, &in_groups) == 1, "what needs two waits with the one that is not here");
+	check(pge_kms_sessions_slot(set, uris, 2, &most) == 1, "what needs two waits with the one that is not here");
 	uris[0] = text_bytes("far://b.example/keys/x?instance=b");
-	check(pge_kms_sessions_slot(set, uris, 2, &in_groups) == KMS_SLOT_OF_SEVERAL, "and apart from both if neither is");
+	check(pge_kms_sessions_slot(set, uris, 2, &most) == KMS_SLOT_OF_SEVERAL, "and apart from both if neither is");
 	uris[0] = uris[1];
-	check(pge_kms_sessions_slot(set, uris, 2, &in_groups) == 1, "(twice the same is one)");
+	check(pge_kms_sessions_slot(set, uris, 2, &most) == 1, "(twice the same is one)");
 	pge_kms_sessions_release(set);
 	check(closed() == 4, "all are closed with the last reference");
 }

@@ -21,9 +21,9 @@ static AgentAnswer answer;
 static uint8_t room[PGE_FRAME_MAX];
 
 int
-pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris, bool *in_groups)
+pge_kms_sessions_slot(const KmsSessions *sessions, const PgeBytes *uris, int nuris, int *most)
 {
-	*in_groups = false;
+	*most = 1;
 	(void) sessions;
 	(void) uris;
 	if (nuris != 0)

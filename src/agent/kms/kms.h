@@ -162,6 +162,12 @@ typedef struct KmsProvider
 								 KmsResult *results, int n);
 
 	/*
+	 * How many of a group are one call to the service, which may have said so
+	 * by now.  Any thread; does not wait.  NULL: instance->many.
+	 */
+	int			(*takes) (const KmsSession *session);
+
+	/*
 	 * Pure.  Can the service itself take this wrapping from one key of a
 	 * session to another, or to the newest version of the same?  KMS_REWRAP
 	 * comes only after a yes.  NULL: never.

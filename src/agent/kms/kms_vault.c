@@ -25,6 +25,7 @@
 static PgeStatus vault_open(const KmsSettings *settings, KmsSession **session, char *detail);
 static void vault_perform(KmsSession *session, const KmsCall *call, KmsResult *result);
 static void vault_perform_many(KmsSession *session, const KmsCall *calls, KmsResult *results, int n);
+static int	vault_takes(const KmsSession *session);
 static void vault_reach(KmsSession *session, const KmsCall *call, KmsWay *way);
 static void vault_close(KmsSession *session);
 
@@ -43,7 +44,7 @@ const KmsProvider pge_kms_vault = {
 	.name = "vault", .settings = pge_vault_settings,
 	.parse_uri = pge_vault_parse_uri, .check = pge_vault_check,
 	.open = vault_open, .perform = vault_perform, .perform_many = vault_perform_many,
-	.rewraps = pge_vault_rewraps, .reach = vault_reach, .close = vault_close,
+	.takes = vault_takes, .rewraps = pge_vault_rewraps, .reach = vault_reach, .close = vault_close,
 };
 
 static PgeStatus
@@ -127,6 +128,12 @@ vault_perform_many(KmsSession *session, const KmsCall *calls, KmsResult *results
 	pge_vault_perform_batch(vault, calls, results, n);
 	for (int i = 0; i < n; i++)
 		finish(vault, &calls[i], &results[i]);
+}
+
+static int
+vault_takes(const KmsSession *session)
+{
+	return atomic_load(&((const VaultSession *) session)->batch_most);
 }
 
 /* A result that is none has nothing in it, and says whose it would be. */
