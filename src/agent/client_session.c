@@ -25,6 +25,7 @@
 static bool make_room(Agent *agent, uint64_t now);
 static AgentClient *find_idle(const Agent *agent, uint64_t now);
 static bool is_expected_user(const Agent *agent, int fd, struct ucred *peer);
+static void turn_away(Agent *agent, int fd, const struct ucred *peer);
 static void add_client(Agent *agent, int fd, pid_t pid, uint64_t now);
 static void read_input(AgentClient *client, uint64_t now);
 static void take_frames(Agent *agent, AgentClient *client);
@@ -74,23 +75,17 @@ pge_session_accept(Agent *agent, uint64_t now)
 			return;
 		}
 		agent->counters.connections++;
+		if (!is_expected_user(agent, fd, &peer))
+		{
+			turn_away(agent, fd, &peer);	/* for whom nobody makes room */
+			continue;
+		}
 		if (!make_room(agent, now))
 		{
 			close(fd);			/* it tries again */
 			return;
 		}
-		if (is_expected_user(agent, fd, &peer))
-			add_client(agent, fd, peer.pid, now);
-		else
-		{
-			char		why[80];
-
-			snprintf(why, sizeof(why), "it runs as another user (id %u, not %u)",
-					 (unsigned) peer.uid, (unsigned) agent->peer_uid);
-			agent->counters.refused++;
-			log_refusal(agent, peer.pid, why);
-			close(fd);
-		}
+		add_client(agent, fd, peer.pid, now);
 	}
 }
 
@@ -202,6 +197,18 @@ is_expected_user(const Agent *agent, int fd, struct ucred *peer)
 	};
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, peer, &len) == 0 &&
 		peer->uid == agent->peer_uid;
+}
+
+static void
+turn_away(Agent *agent, int fd, const struct ucred *peer)
+{
+	char		why[80];
+
+	snprintf(why, sizeof(why), "it runs as another user (id %u, not %u)",
+			 (unsigned) peer->uid, (unsigned) agent->peer_uid);
+	agent->counters.refused++;
+	log_refusal(agent, peer->pid, why);
+	close(fd);
 }
 
 static void

@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * client_session_test.c
- *	  Who is let go, and who is not, while we do not want his input.
+ *	  Who is let go, and who is not: while we do not want his input, and for whose sake.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/client_session.h"
@@ -75,11 +76,61 @@ check_gone_meanwhile(void)
 	client->nwaiters = 0;
 }
 
+/* A listening socket with a name of its own choice, and somebody who connects to it. */
+static int
+connect_somebody(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	socklen_t	len = sizeof(address.sun_family);
+	int			fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	agent.listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	if (bind(agent.listen_fd, (struct sockaddr *) &address, len) != 0 || listen(agent.listen_fd, 8) != 0)
+		abort();
+	len = sizeof(address);
+	if (getsockname(agent.listen_fd, (struct sockaddr *) &address, &len) != 0 ||
+		connect(fd, (struct sockaddr *) &address, len) != 0)
+		abort();
+	return fd;
+}
+
+/* The idle make room for their own kind only: anybody may connect to a service. */
+static void
+check_room_for_strangers(void)
+{
+	int			peer;
+	AgentClient *client = make_client(&peer);
+	char		bytes[16];
+	int			somebody = connect_somebody();
+
+	check(recv(client->stream.fd, bytes, sizeof(bytes), 0) == 8, "(an idle client)");
+	agent.external = agent.configured = true;
+	agent.max_clients = agent.nclients;
+	agent.peer_uid = getuid() + 1;
+	pge_session_accept(&agent, 10 * AGENT_IDLE_MS);
+	check(agent.counters.refused == 1 && recv(somebody, bytes, sizeof(bytes), 0) == 0, "a stranger is turned away");
+	check(agent.nclients == agent.max_clients && send(peer, "0", 1, MSG_NOSIGNAL) == 1, "and nobody has gone to make room for him");
+	close(somebody);
+	close(agent.listen_fd);
+
+	somebody = connect_somebody();
+	agent.peer_uid = getuid();
+	check(recv(client->stream.fd, bytes, sizeof(bytes), 0) == 1, "(idle again)");
+	pge_session_accept(&agent, 10 * AGENT_IDLE_MS);
+	check(agent.nclients == agent.max_clients && agent.clients->state == CLIENT_GREETS, "who may come in is let in");
+	check(send(peer, "0", 1, MSG_NOSIGNAL) < 0, "and one who is idle goes for him");
+	close(somebody);
+	close(agent.listen_fd);
+	close(peer);
+}
+
 int
 main(void)
 {
 	check_filled_meanwhile();
 	check_gone_meanwhile();
+	pge_session_sweep(&agent);
+	check_room_for_strangers();
 	pge_session_close_all(&agent);
 	check(agent.nclients == 0 && agent.clients == NULL, "and in the end all go");
 	return check_done();
