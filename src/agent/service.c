@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/client_session.h"
 #include "agent/keeper_pipe.h"
 #include "agent/notify.h"
 #include "agent/service.h"
@@ -96,6 +97,9 @@ pge_service_reloaded(Agent *agent)
 
 	if (agent->reload.after != NULL)
 	{
+		if (agent->peer_uid != settings->server_uid)
+			pge_session_close_all(agent);	/* they are of a user who is not
+											 * served any more */
 		agent->peer_uid = settings->server_uid;
 		if (strcmp(settings->socket, agent->socket.path) != 0)
 			pge_keeper_log(agent, AGENT_WARNING, "Another socket in [agent] needs a restart of the agent.");

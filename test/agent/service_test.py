@@ -189,6 +189,7 @@ def refuses_other_users():
         service.write("nobody")
         service.reload()
         closed(service, frame(GREETING, [("nonce", greeting())]), "which a reload can take away again")
+        claim(guest.is_closed(), "also from who is connected")
         guest.close()
 
 
