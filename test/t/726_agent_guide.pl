@@ -94,7 +94,8 @@ my ($start) = $unit =~ /^ExecStart=(.*)$/m;
 like($start, qr{^/.*/pg_envelope_agent serve --config /etc/pg_envelope/agent\.conf$}, 'the unit starts the agent with that file');
 unlike($unit, qr/\@\w+\@/, 'nothing in it is left open');
 like($unit, qr/^$_$/m, "it has $_")
-  for 'User=pg_envelope', 'CapabilityBoundingSet=', 'NoNewPrivileges=yes', 'PrivateTmp=yes', 'LimitMEMLOCK=infinity', 'Type=notify', 'RuntimeDirectoryMode=0755', 'StateDirectoryMode=0700';
+  for 'User=pg_envelope', 'CapabilityBoundingSet=', 'NoNewPrivileges=yes', 'PrivateTmp=yes', 'LimitMEMLOCK=infinity', 'Type=notify', 'RuntimeDirectoryMode=0755', 'StateDirectoryMode=0700',
+  'Restart=always', 'StartLimitIntervalSec=0', 'Before=.*system-postgresql\.slice.*';
 unlike($unit, qr/^(PrivateUsers|DynamicUser)=yes/m, 'and not what would hide the server\'s user');
 SKIP:
 {
