@@ -18,6 +18,13 @@
 
 #define ID_CHUNK	256
 
+typedef bool (*UriTest) (const char *kek_uri, const char *uri);
+
+static List *names_of(const char *uri, UriTest test);
+static bool has_same_start(const char *kek_uri, const char *uri);
+static bool may_be_of_key(const char *kek_uri, const char *uri);
+static bool has_address(const char *uri);
+static const char *last_word(const char *uri, size_t *len);
 static int	compare_names(const ListCell *a, const ListCell *b);
 static bool find_live_dek(const char *kek, KekUser *user);
 static bool is_live(uint32 dek_id, KekUser *user);
@@ -26,7 +33,25 @@ static bool find_live_key(const char *kek, KekUser *user);
 List *
 pge_keyring_names_of_key(const char *uri)
 {
-	size_t		len = strcspn(uri, "?");
+	return names_of(uri, has_same_start);
+}
+
+List *
+pge_keyring_names_like_key(const char *uri)
+{
+	return names_of(uri, may_be_of_key);
+}
+
+/* Two sections of one address may be of two namespaces. */
+bool
+pge_keyring_is_uri_of_key(const char *kek_uri, const char *uri)
+{
+	return has_address(uri) ? strcmp(kek_uri, uri) == 0 : has_same_start(kek_uri, uri);
+}
+
+static List *
+names_of(const char *uri, UriTest test)
+{
 	KeyringScan scan;
 	HeapTuple	tuple;
 	List	   *names = NIL;
@@ -38,7 +63,7 @@ pge_keyring_names_of_key(const char *uri)
 		char		name[NAMEDATALEN];
 
 		pge_keyring_text_column(tuple, &scan, Anum_kek_uri, other, sizeof(other));
-		if (strcspn(other, "?") != len || strncmp(uri, other, len) != 0)
+		if (!test(other, uri))
 			continue;
 		pge_keyring_text_column(tuple, &scan, Anum_kek_name, name, sizeof(name));
 		names = lappend(names, pstrdup(name));
@@ -46,6 +71,48 @@ pge_keyring_names_of_key(const char *uri)
 	pge_keyring_scan_end(&scan);
 	list_sort(names, compare_names);
 	return names;
+}
+
+static bool
+has_same_start(const char *kek_uri, const char *uri)
+{
+	size_t		len = strcspn(uri, "?");
+
+	return strcspn(kek_uri, "?") == len && strncmp(kek_uri, uri, len) == 0;
+}
+
+/* Address, namespace and mount have several names; the key itself has one. */
+static bool
+may_be_of_key(const char *kek_uri, const char *uri)
+{
+	size_t		len;
+	size_t		other_len;
+	const char *word = last_word(uri, &len);
+	const char *other = last_word(kek_uri, &other_len);
+
+	if (has_same_start(kek_uri, uri))
+		return true;
+	return has_address(uri) && has_address(kek_uri) && other_len == len && strncmp(other, word, len) == 0;
+}
+
+static bool
+has_address(const char *uri)
+{
+	static const char scheme[] = "vault://";
+
+	return strncmp(uri, scheme, strlen(scheme)) == 0;
+}
+
+static const char *
+last_word(const char *uri, size_t *len)
+{
+	const char *end = uri + strcspn(uri, "?");
+	const char *start = end;
+
+	while (start > uri && start[-1] != '/')
+		start--;
+	*len = end - start;
+	return start;
 }
 
 static int

@@ -27,6 +27,18 @@ typedef struct KekUser
 extern List *pge_keyring_names_of_key(const char *uri);
 
 /*
+ * The same, and of all that could be it for all that a URI tells: in a service whose
+ * address is a part of that, each that has the same last word.
+ */
+extern List *pge_keyring_names_like_key(const char *uri);
+
+/*
+ * Is this KEK's URI that of the key, so that both are the same without a look at
+ * what they wrap?
+ */
+extern bool pge_keyring_is_uri_of_key(const char *kek_uri, const char *uri);
+
+/*
  * Is there one that is not destroyed?  A wrapping whose data key is not there counts:
  * its row may yet arrive.
  */

@@ -4,8 +4,7 @@
  *	  Gives a key-encryption key another URI, once that is seen to be the same key.
  *
  * What shows it is what the key has wrapped: of each of its versions one wrapping has
- * to open by the new URI.  The agent rewraps it onto the key itself, and the
- * result is dropped: so no plain data key comes here.
+ * to open by the new URI.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -16,7 +15,6 @@
 #include "utils/memutils.h"
 
 #include "base/report.h"
-#include "client/client.h"
 #include "keyring/kek_deks.h"
 #include "keyring/kek_users.h"
 #include "keyring/key_name.h"
@@ -40,7 +38,6 @@ typedef struct KekMove
 static void refuse_destroyed(const KeyringKek *kek);
 static void prove_versions(KekMove *move);
 static void prove_version_of(KekMove *move, uint32 dek_id);
-static const KeyringWrapping *wrapping_under(const KeyringWrapping *wrappings, int count, const char *kek);
 static bool is_proved(const KekMove *move, const char *version);
 static void prove_wrapping(const KekMove *move, const KeyringDek *dek, const KeyringWrapping *wrapping);
 static void refuse_wrapping(const KekMove *move, const KeyringDek *dek, const KeyringWrapping *wrapping,
@@ -129,22 +126,13 @@ prove_version_of(KekMove *move, uint32 dek_id)
 	if (!pge_keyring_find_dek(dek_id, &dek) || dek.state == PGE_DEK_DESTROYED)
 		return;
 	count = pge_keyring_wrappings(dek_id, &wrappings);
-	wrapping = wrapping_under(wrappings, count, move->name);
+	wrapping = pge_kek_wrapping_under(wrappings, count, move->name);
 	if (wrapping == NULL || is_proved(move, wrapping->kek_version))
 		return;
 	prove_wrapping(move, &dek, wrapping);
 	here = MemoryContextSwitchTo(move->context);
 	move->proved = lappend(move->proved, pstrdup(wrapping->kek_version));
 	MemoryContextSwitchTo(here);
-}
-
-static const KeyringWrapping *
-wrapping_under(const KeyringWrapping *wrappings, int count, const char *kek)
-{
-	for (int i = 0; i < count; i++)
-		if (strcmp(wrappings[i].kek, kek) == 0)
-			return &wrappings[i];
-	return NULL;
 }
 
 static bool
@@ -163,22 +151,11 @@ is_proved(const KekMove *move, const char *version)
 static void
 prove_wrapping(const KekMove *move, const KeyringDek *dek, const KeyringWrapping *wrapping)
 {
-	uint8		bytes[PGE_BINDING_MAX];
-	PgeBuffer	binding = {bytes, 0, sizeof(bytes)};
-	PgeFrame	request = {.type = PGE_FRAME_REWRAP, .nuris = 2, .nwrapped = 1};
-	PgeFrame	answer = {0};
-	PgeStatus	status = pge_keyring_binding(dek, &binding);
+	PgeBytes	detail;
+	PgeStatus	status = pge_kek_try_wrapping(move->what, move->uri, dek, wrapping, &detail);
 
 	if (status != PGE_OK)
-		pge_report_error(status, move->what, pge_bytes(NULL, 0));
-	request.uri[0] = request.uri[1] = pge_bytes(move->uri, strlen(move->uri));
-	request.binding = pge_buffer_bytes(&binding);
-	request.check_value = pge_bytes(dek->check_value, PGE_CHECK_VALUE_LEN);
-	request.wrapped[0] = pge_bytes(wrapping->wrapped, wrapping->wrapped_len);
-	status = pge_client_call(&request, &answer);
-	if (status != PGE_OK)
-		refuse_wrapping(move, dek, wrapping, status, answer.detail);
-	pge_client_done();
+		refuse_wrapping(move, dek, wrapping, status, detail);
 }
 
 static void

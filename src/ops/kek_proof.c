@@ -92,3 +92,36 @@ pge_kek_prove_wrap(const char *what, const char *uri, const uint8 keyring[PGE_UU
 		pge_report_error(status, what, answer.detail);
 	pge_client_done();
 }
+
+PgeStatus
+pge_kek_try_wrapping(const char *what, const char *uri, const KeyringDek *dek,
+					 const KeyringWrapping *wrapping, PgeBytes *detail)
+{
+	uint8		bytes[PGE_BINDING_MAX];
+	PgeBuffer	binding = {bytes, 0, sizeof(bytes)};
+	PgeFrame	request = {.type = PGE_FRAME_REWRAP, .nuris = 2, .nwrapped = 1};
+	PgeFrame	answer = {0};
+	PgeStatus	status = pge_keyring_binding(dek, &binding);
+
+	if (status != PGE_OK)
+		pge_report_error(status, what, pge_bytes(NULL, 0));
+	request.uri[0] = request.uri[1] = pge_bytes(uri, strlen(uri));
+	request.binding = pge_buffer_bytes(&binding);
+	request.check_value = pge_bytes(dek->check_value, PGE_CHECK_VALUE_LEN);
+	request.wrapped[0] = pge_bytes(wrapping->wrapped, wrapping->wrapped_len);
+	status = pge_client_call(&request, &answer);
+	*detail = answer.detail;
+	if (answer.detail.len > 0)
+		detail->data = memcpy(palloc(answer.detail.len), answer.detail.data, answer.detail.len);
+	pge_client_done();
+	return status;
+}
+
+const KeyringWrapping *
+pge_kek_wrapping_under(const KeyringWrapping *wrappings, int count, const char *kek)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(wrappings[i].kek, kek) == 0)
+			return &wrappings[i];
+	return NULL;
+}

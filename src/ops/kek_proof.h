@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "base/limits.h"
+#include "keyring/keyring.h"
 
 /*
  * Its newest version, and its canonical URI if asked for, palloc'd; NULL: the answer
@@ -21,6 +22,17 @@ extern char *pge_kek_describe(const char *what, const char *uri, char **canonica
 /* The agent wraps a data key of this keyring that nobody will use, and unwraps it again. */
 extern void pge_kek_prove_wrap(const char *what, const char *uri,
 							   const uint8 keyring[PGE_UUID_LEN]);
+
+/*
+ * Does this wrapping of the DEK open by the key of this URI?  The agent rewraps it onto
+ * that key itself, and the result is dropped: so no plain data key comes here.
+ * PGE_WRAPPING_DAMAGED and PGE_KEK_NOT_FOUND: no.  *detail is palloc'd.
+ */
+extern PgeStatus pge_kek_try_wrapping(const char *what, const char *uri, const KeyringDek *dek,
+									  const KeyringWrapping *wrapping, PgeBytes *detail);
+
+/* The one of them under this KEK, or NULL. */
+extern const KeyringWrapping *pge_kek_wrapping_under(const KeyringWrapping *wrappings, int count, const char *kek);
 
 /* Fit for a message; palloc'd. */
 extern char *pge_kek_uri_without_user(const char *uri);
