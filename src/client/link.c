@@ -8,7 +8,9 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -28,10 +30,12 @@
 #include "crypto/random.h"
 
 #define OUT_ROOM	4096
+#define QUEUE_MS	50			/* in the queue of an external agent's socket */
 
 static void out_of_descriptors(void) pg_attribute_noreturn();
 static bool one_is_left(AgentLink *link);
 static bool connect_socket(AgentLink *link);
+static int	connect_in_turn(int fd, const struct sockaddr_un *address);
 static bool queue_hello(AgentLink *link);
 static bool queue_greeting(AgentLink *link);
 static bool queue_frame(AgentLink *link, const PgeFrame *frame);
@@ -132,7 +136,7 @@ connect_socket(AgentLink *link)
 	socklen_t	len = sizeof(peer);
 
 	strlcpy(address.sun_path, is_external() ? pge_agent_socket : PGE_SOCKET_PATH, sizeof(address.sun_path));
-	if (connect(link->fd, (struct sockaddr *) &address, sizeof(address)) != 0)
+	if (connect_in_turn(link->fd, &address) != 0)
 		return trouble(link, "could not connect to the agent's socket", errno);
 	if (getsockopt(link->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
 		return trouble(link, "could not learn who is at the agent's socket", errno);
@@ -141,6 +145,29 @@ connect_socket(AgentLink *link)
 					   "who listens at \"pg_envelope.agent_socket\" is not \"pg_envelope.agent_user\"" :
 					   "the agent's socket belongs to another user", 0);
 	return true;
+}
+
+/*
+ * Anybody may connect to an external agent, and keep its socket's queue full.  Who
+ * waits there has his turn; who is sent away may find no room for as long as he
+ * comes again.  Not for long, though a signal ends it: a queue that does not move is
+ * an agent's that hangs.
+ */
+static int
+connect_in_turn(int fd, const struct sockaddr_un *address)
+{
+	const struct timeval patience = {.tv_usec = QUEUE_MS * 1000};
+	int			flags = is_external() ? fcntl(fd, F_GETFL) : -1;
+	bool		in_turn = flags >= 0 &&
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
+	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
+	int			rc = connect(fd, (const struct sockaddr *) address, sizeof(*address));
+	int			error = errno;
+
+	if (in_turn && fcntl(fd, F_SETFL, flags) != 0)
+		return -1;
+	errno = error;
+	return rc;
 }
 
 static bool

@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use IO::Socket::UNIX;
+use Socket qw(:DEFAULT SOCK_NONBLOCK);
 use PgEnvelope::Cluster;
 use PgEnvelope::OtherUser;
 use PostgreSQL::Test::Utils;
@@ -92,6 +93,23 @@ while (my $connection = $impostor->accept)
 }
 cmp_ok($connections, '>', 0, '(it was connected to)');
 is($heard, '', 'and hears not a byte');
+$stranger->stop;
+
+# A socket whose queue somebody keeps full: a session waits for its turn in there, where the server knows of no wait.
+my $full = PostgreSQL::Test::Utils::tempdir_short() . '/agent.sock';
+my $queue = IO::Socket::UNIX->new(Local => $full, Listen => 1) or die "$full: $!";
+my @others;
+do { socket(my $other, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0) or die $!; push @others, $other; } while connect($others[-1], pack_sockaddr_un($full));
+ok($!{EAGAIN}, '(it is full)');
+$stranger->append_conf('postgresql.conf', "pg_envelope.agent_user = '" . getpwuid($>) . "'\npg_envelope.agent_socket = '$full'\npg_envelope.kms_timeout = 600000");
+$stranger->start;
+my $waiting = $stranger->session;
+$waiting->send(q{SELECT envelope_create_kek('main')});
+my $in_queue = q{SELECT state = 'active' AND wait_event IS NULL FROM pg_stat_activity WHERE pid = } . $waiting->pid;
+ok($stranger->poll_query_until('postgres', $in_queue), "a session waits in the queue of the agent's socket ($_)") for 1 .. 3;
+is($stranger->safe_psql('postgres', 'SELECT pg_cancel_backend(' . $waiting->pid . ')'), 't', '(it is cancelled)');
+like(($waiting->wait)[1], qr/canceling statement due to user request/, 'and hears of a cancel there');
+$waiting->close;
 $stranger->stop;
 
 # The reverse: it serves another user's server.
