@@ -11,7 +11,8 @@
 #
 # DIRECTORY/requests: a line of JSON for each request to KMS that was answered.
 # POST /_test/call {"service", "operation", "region", "arguments"}: asks boto3, as an administrator.
-# POST /_test/set {"clock": seconds ahead, "materials": bool, "fail": {operation: fault}}; a fault is
+# POST /_test/set {"clock": seconds ahead, "materials": bool, "gather": the first Decrypts, which are answered together,
+#	"fail": {operation: fault}}; a fault is
 #	{"status", "code", "message", "type_header", "body", "after" (it was done all the same), "times"}
 #
 # SPDX-License-Identifier: PostgreSQL
@@ -71,7 +72,8 @@ class Aws:
         self.log = open(os.path.join(directory, "requests"), "a")
         self.secrets = {}
         self.materials = {}
-        self.settings = {"clock": 0, "materials": True, "fail": {}}
+        self.settings = {"clock": 0, "materials": True, "fail": {}, "gather": 0}
+        self.gathered = threading.Condition()
         self.port = None
 
     # --- the administrator --------------------------------------------------
@@ -150,6 +152,8 @@ class Aws:
         signed = self.signature(environ, body)
         headers = [("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-RequestId", "01234567-89ab-4cde-8f01-23456789abcd")]
         try:
+            if operation == "Decrypt":
+                self.gather()
             self.check_time(environ)
             fault = self.planned(operation)
             if fault is not None and not fault.after:
@@ -177,6 +181,14 @@ class Aws:
         if abs(date - self.now()) > TOLERATED:
             how = "Signature expired" if date < self.now() else "Signature not yet current"
             raise Fault(400, "InvalidSignatureException", "%s: %s is now earlier than another time" % (how, environ["HTTP_X_AMZ_DATE"]))
+
+    def gather(self):
+        """Nobody is answered before the last of them is there."""
+        with self.gathered:
+            if self.settings["gather"] > 0:
+                self.settings["gather"] -= 1
+                self.gathered.notify_all()
+                self.gathered.wait_for(lambda: self.settings["gather"] == 0, timeout=60)
 
     def planned(self, operation):
         with self.lock:

@@ -53,6 +53,7 @@ typedef struct AwsExchange
 	AwsOperation operation;
 	PgeBytes	body;
 	AwsSignature signature;
+	int64_t		clock_offset_s; /* that it was signed with */
 } AwsExchange;
 
 /* What a rotation changes. */
@@ -87,7 +88,7 @@ static PgeStatus change(AwsSession *aws, const KmsCall *call, AwsOperation opera
 static PgeStatus ask_key(AwsSession *aws, const KmsCall *call, AwsKeyInfo *key, char *detail);
 static PgeStatus exchange(AwsSession *aws, const KmsCall *call, AwsOperation operation, const PgeBuffer *body,
 						  HttpAnswer *answer, char *detail);
-static bool learn_clock(AwsSession *aws, const HttpAnswer *answer, char *detail);
+static bool learn_clock(AwsSession *aws, int64_t signed_s, const HttpAnswer *answer, char *detail);
 static PgeStatus build(void *arg, const HttpCredential *credential, HttpRequest *request, char *detail);
 static void add_header(HttpRequest *request, const char *name, const char *value);
 static PgeBytes body_of(const HttpAnswer *answer);
@@ -537,7 +538,7 @@ exchange(AwsSession *aws, const KmsCall *call, AwsOperation operation, const Pge
 	};
 	PgeStatus	status = pge_http_service_call(aws->service, &service_call, answer, detail);
 
-	if (status == PGE_INVALID && pge_aws_is_clock_error(answer) && learn_clock(aws, answer, detail))
+	if (status == PGE_INVALID && pge_aws_is_clock_error(answer) && learn_clock(aws, sent.clock_offset_s, answer, detail))
 	{
 		pge_http_answer_wipe(answer);
 		status = pge_http_service_call(aws->service, &service_call, answer, detail);
@@ -549,12 +550,15 @@ exchange(AwsSession *aws, const KmsCall *call, AwsOperation operation, const Pge
 	return status;
 }
 
-/* false: there is nothing to be learnt, and what was refused will be refused again. */
+/*
+ * false: there is nothing to be learnt, and what was refused will be refused again.  What
+ * another call has learnt since this one was signed is no reason: this one was not signed so.
+ */
 static bool
-learn_clock(AwsSession *aws, const HttpAnswer *answer, char *detail)
+learn_clock(AwsSession *aws, int64_t signed_s, const HttpAnswer *answer, char *detail)
 {
 	int64_t		offset_s = answer->date - (int64_t) time(NULL);
-	int64_t		wrong_s = offset_s - atomic_load(&aws->clock_offset_s);
+	int64_t		wrong_s = offset_s - signed_s;
 
 	if (answer->date == 0 || llabs(wrong_s) <= CLOCK_TOLERATED_S)
 		return false;
@@ -579,8 +583,9 @@ build(void *arg, const HttpCredential *credential, HttpRequest *request, char *d
 	AwsKeys		keys;
 	PgeStatus	status = pge_aws_keys_split(credential->token, &keys);
 
+	exchange->clock_offset_s = atomic_load(&aws->clock_offset_s);
 	if (status == PGE_OK)
-		status = pge_aws_sign(&to_sign, &keys, (int64_t) time(NULL) + atomic_load(&aws->clock_offset_s), &exchange->signature);
+		status = pge_aws_sign(&to_sign, &keys, (int64_t) time(NULL) + exchange->clock_offset_s, &exchange->signature);
 	if (status != PGE_OK)
 	{
 		pge_kms_detail(detail, "The request to AWS KMS could not be signed.");

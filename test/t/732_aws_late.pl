@@ -1,0 +1,37 @@
+# What AWS KMS says later than it does it, or not at all: the time to many at once, a deletion that
+# its own list does not show yet or that replicas hold up, and which material has wrapped.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use JSON::PP;
+use PgEnvelope::Cluster;
+use PgEnvelope::Moto;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $dir = PostgreSQL::Test::Utils::tempdir_short();
+my $aws = PgEnvelope::Moto->new($dir) or plan skip_all => 'SKIP: ' . PgEnvelope::Moto::why_not();
+my %arn = map { $_ => $aws->key } qw(acme doomed);
+my $user = $aws->user('db', qw(RotateKeyOnDemand ListKeyRotations ScheduleKeyDeletion CancelKeyDeletion EnableKey));
+PgEnvelope::Moto::write_file("$dir/kms.conf", $aws->section('prod', $user, "allow_keys = arn:aws:kms:eu-west-1:123456789012:key/*\nallow_destroy = on"));
+my $node = PgEnvelope::Cluster->new('late', 'pg_envelope.kms_config_file' => "$dir/kms.conf");
+my $admin = $node->session;
+$admin->query('SET client_min_messages = error');
+
+sub statuses { return join ' ', map { $_->{status} } grep { $_->{operation} eq 'Decrypt' } @{ $aws->requests }; }
+
+#
+# A clock that is wrong is wrong for all that are under way.
+#
+$admin->query("SELECT envelope_create_kek('acme', '$arn{acme}'); SELECT envelope_create_key('key' || i, 'acme') FROM generate_series(1, 4) i");
+$aws->requests;
+for my $clock (3600, 0)
+{
+	$admin->query('SELECT envelope_cache_flush()');
+	$aws->set(clock => $clock, gather => 4);
+	is($admin->query('SELECT envelope_prewarm()'), 4, "AWS's clock $clock s ahead: four keys at once are unwrapped");
+	is(statuses(), '400 400 400 400 200 200 200 200', 'each once refused, and signed again');
+}
+
+done_testing();
