@@ -158,7 +158,7 @@ decided(RewrapFetch *fetch, const KeyringDek *dek, const KeyringWrapping *under_
 {
 	RewrapRun  *run = fetch->run;
 
-	if ((run->same && strcmp(under_old->kek_version, run->newest) == 0) ||
+	if (pge_rewrap_is_newest(run, under_old) ||
 		(run->keep_old && under_new))
 		stage_outcome(fetch, dek, PGE_REWRAP_ALREADY, "");
 	else if (run->keep_old && count >= PGE_WRAPPINGS_MAX)

@@ -44,6 +44,13 @@ pge_rewrap_retires(const RewrapRun *run)
 	return !run->same && !run->dry_run && !run->keep_old;
 }
 
+/* Not where a service tells no version: the KEK may have been rotated since. */
+static inline bool
+pge_rewrap_is_newest(const RewrapRun *run, const KeyringWrapping *wrapping)
+{
+	return run->same && run->newest[0] != '\0' && strcmp(wrapping->kek_version, run->newest) == 0;
+}
+
 /* One DEK between the agent's answer and the write. */
 typedef struct StagedRewrap
 {

@@ -128,7 +128,7 @@ look_again(const RewrapRun *run, RewrapResult *result)
 	for (int i = 0; i < count; i++)
 	{
 		if (strcmp(wrappings[i].kek, run->new.name) == 0 &&
-			(!run->same || strcmp(wrappings[i].kek_version, run->newest) == 0))
+			(!run->same || pge_rewrap_is_newest(run, &wrappings[i])))
 		{
 			result->outcome = PGE_REWRAP_ALREADY;
 			return;

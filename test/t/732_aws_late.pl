@@ -34,4 +34,16 @@ for my $clock (3600, 0)
 	is(statuses(), '400 400 400 400 200 200 200 200', 'each once refused, and signed again');
 }
 
+#
+# Where no material is told, none is known to be the newest.
+#
+$aws->set(materials => JSON::PP::false);
+$admin->query('BEGIN');
+$admin->query("SELECT envelope_create_key('unknown', 'acme')");
+is($admin->query(q{SELECT w.kek_version FROM envelope.wrapping w JOIN envelope.dek d USING (dek_id) WHERE d.key_id = 'unknown'}), '', 'of a wrapping it is not told which material made it');
+$admin->query('COMMIT');
+$admin->query(q{SELECT envelope_rotate_kek('acme')});
+is($admin->query(q{SELECT outcome FROM rewrap_all('acme', 'acme') WHERE key_id = 'unknown'}), 'rewrapped', 'after a rotation it is not taken for one of the newest');
+$aws->set(materials => JSON::PP::true);
+
 done_testing();
