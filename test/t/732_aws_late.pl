@@ -46,4 +46,36 @@ $admin->query(q{SELECT envelope_rotate_kek('acme')});
 is($admin->query(q{SELECT outcome FROM rewrap_all('acme', 'acme') WHERE key_id = 'unknown'}), 'rewrapped', 'after a rotation it is not taken for one of the newest');
 $aws->set(materials => JSON::PP::true);
 
+#
+# A deletion.
+#
+my $doomed = "aws-kms://$arn{doomed}";
+sub state_of { return $admin->query(q{SELECT state FROM envelope.kek WHERE name = 'doomed'}); }
+sub there { return $aws->ask('kms', 'describe_key', { KeyId => $arn{doomed} })->{KeyMetadata}{KeyState}; }
+sub destroy { $admin->query('SET client_min_messages = warning'); my (undef, $told) = $admin->try("SELECT envelope_destroy_kek('doomed', '$doomed')"); $admin->query('SET client_min_messages = error'); return $told; }
+
+$admin->query("SELECT envelope_create_kek('doomed', '$doomed')");
+$aws->set(late => 2);
+my $told = destroy();
+like($told, qr/AWS KMS deletes the key on \d{4}-/, 'a deletion that shows a little later is one');
+unlike($told, qr/multi-Region/, 'of a key of one region');
+is(state_of(), 'destroyed', 'here, too');
+$admin->query(q{SELECT envelope_enable_kek('doomed')});
+is(state_of() . ' ' . there(), 'enabled Enabled', 'and so is calling it off');
+$aws->set(late => 8);
+like(destroy(), qr/KE007.*AWS KMS has taken up the deletion.*look at its state/s, 'one that does not show is not said not to be there');
+is(there(), 'PendingDeletion', 'which it is');
+$aws->set(late => 0);
+like(destroy(), qr/AWS KMS deletes the key on \d{4}-/, 'once more finds it');
+$admin->query(q{SELECT envelope_enable_kek('doomed')});
+
+#
+# A multi-Region key whose replicas are still there: AWS has taken its deletion up, and it opens nothing.
+#
+$aws->set(replicated => JSON::PP::true);
+like(destroy(), qr/after the last of its replicas.*envelope_enable_kek calls that off.*in each other region/, 'a deletion that waits for replicas is one');
+is(state_of() . ' ' . there(), 'destroyed PendingDeletion', 'here and there');
+like(destroy(), qr/after the last of its replicas/, 'and once more');
+$admin->query(q{SELECT envelope_enable_kek('doomed')});
+is(state_of() . ' ' . there(), 'enabled Enabled', 'it can be called off');
 done_testing();

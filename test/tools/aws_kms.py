@@ -12,6 +12,7 @@
 # DIRECTORY/requests: a line of JSON for each request to KMS that was answered.
 # POST /_test/call {"service", "operation", "region", "arguments"}: asks boto3, as an administrator.
 # POST /_test/set {"clock": seconds ahead, "materials": bool, "gather": the first Decrypts, which are answered together,
+#	"late": how often a key's state is told as it was before it was changed, "replicated": a deletion waits for replicas,
 #	"fail": {operation: fault}}; a fault is
 #	{"status", "code", "message", "type_header", "body", "after" (it was done all the same), "times"}
 #
@@ -72,8 +73,9 @@ class Aws:
         self.log = open(os.path.join(directory, "requests"), "a")
         self.secrets = {}
         self.materials = {}
-        self.settings = {"clock": 0, "materials": True, "fail": {}, "gather": 0}
+        self.settings = {"clock": 0, "materials": True, "fail": {}, "gather": 0, "late": 0, "replicated": False}
         self.gathered = threading.Condition()
+        self.old_states = {}  # and how often they are told still
         self.port = None
 
     # --- the administrator --------------------------------------------------
@@ -217,8 +219,11 @@ class Aws:
             self.check_states(operation, keys)
         # moto has checked the signature over what was sent, so it is asked with that first
         if operation in WANTS_BARE_ID:
+            self.old_states[keys[0].arn] = [self.state(keys[0]), self.settings["late"]]
             return self.as_admin(operation, said, keys, environ)
         status, headers, answer = self.pass_on(environ)
+        if status.startswith("200") and operation == "DescribeKey":
+            answer = self.with_state(keys[0], answer)
         if status.startswith("200") and self.settings["materials"]:
             answer = self.with_materials(operation, said, keys, answer)
         return status, headers, answer
@@ -230,6 +235,22 @@ class Aws:
             caught["status"], caught["headers"] = status, headers
         answer = b"".join(self.app(environ, start))
         return caught["status"], caught["headers"], answer
+
+    def state(self, key):
+        return "PendingReplicaDeletion" if key.key_state == "PendingDeletion" and self.settings["replicated"] else key.key_state
+
+    def with_state(self, key, answer):
+        told = json.loads(answer)
+        metadata = told["KeyMetadata"]
+        metadata["KeyState"] = self.state(key)
+        metadata["MultiRegion"] = self.settings["replicated"]
+        old = self.old_states.get(key.arn, [None, 0])
+        if old[1] > 0:
+            old[1] -= 1
+            metadata["KeyState"] = old[0]
+        if metadata["KeyState"] != "PendingDeletion":
+            metadata.pop("DeletionDate", None)
+        return json.dumps(told).encode()
 
     def check_states(self, operation, keys):
         for key in keys:

@@ -33,8 +33,8 @@
 
 #define CLOCK_TOLERATED_S	60	/* what differs by less is not what AWS minds */
 #define CLOCK_FOLLOWED_S	86400	/* nothing is signed for another day */
-#define ROTATION_LOOKS		8
-#define ROTATION_PAUSE_MS	250
+#define LOOKS				8	/* for what AWS does behind its answer */
+#define LOOK_PAUSE_MS		250
 
 typedef struct AwsSession
 {
@@ -83,8 +83,11 @@ static PgeStatus look_after_rotation(AwsSession *aws, const KmsCall *call, const
 static bool is_rotated(const AwsRotations *before, const AwsRotations *after);
 static bool pause_looking(const KmsCall *call);
 static PgeStatus destroy(AwsSession *aws, const KmsCall *call, KmsResult *result);
+static void tell_deletion(const AwsKeyInfo *key, char *detail);
 static PgeStatus restore(AwsSession *aws, const KmsCall *call, KmsResult *result);
 static PgeStatus change(AwsSession *aws, const KmsCall *call, AwsOperation operation, int window_days, char *detail);
+static bool is_to_be_deleted(const AwsKeyInfo *key);
+static PgeStatus ask_changed_key(AwsSession *aws, const KmsCall *call, AwsKeyInfo *key, char *detail);
 static PgeStatus ask_key(AwsSession *aws, const KmsCall *call, AwsKeyInfo *key, char *detail);
 static PgeStatus exchange(AwsSession *aws, const KmsCall *call, AwsOperation operation, const PgeBuffer *body,
 						  HttpAnswer *answer, char *detail);
@@ -376,7 +379,7 @@ look_after_rotation(AwsSession *aws, const KmsCall *call, const AwsRotations *be
 	PgeStatus	status = PGE_OK;
 
 	snprintf(why, sizeof(why), "%s", result->detail);
-	for (int look = 0; status == PGE_OK && look < ROTATION_LOOKS; look++)
+	for (int look = 0; status == PGE_OK && look < LOOKS; look++)
 	{
 		if (look > 0 && !pause_looking(call))
 			break;
@@ -407,9 +410,9 @@ is_rotated(const AwsRotations *before, const AwsRotations *after)
 static bool
 pause_looking(const KmsCall *call)
 {
-	struct timespec step = {0, ROTATION_PAUSE_MS * 1000000L};
+	struct timespec step = {0, LOOK_PAUSE_MS * 1000000L};
 
-	if ((call->deadline_ms != 0 && pge_monotonic_ms() + 2 * ROTATION_PAUSE_MS >= call->deadline_ms) ||
+	if ((call->deadline_ms != 0 && pge_monotonic_ms() + 2 * LOOK_PAUSE_MS >= call->deadline_ms) ||
 		(call->cancelled != NULL && atomic_load(call->cancelled)))
 		return false;
 	(void) nanosleep(&step, NULL);
@@ -420,7 +423,6 @@ pause_looking(const KmsCall *call)
 static PgeStatus
 destroy(AwsSession *aws, const KmsCall *call, KmsResult *result)
 {
-	char		date[AWS_DATE_LEN];
 	char		why[KMS_DETAIL_LEN];
 	AwsKeyInfo	key;
 	PgeStatus	asked;
@@ -428,7 +430,7 @@ destroy(AwsSession *aws, const KmsCall *call, KmsResult *result)
 
 	if (status != PGE_OK)
 		return status;
-	if (strcmp(key.state, "PendingDeletion") != 0)
+	if (!is_to_be_deleted(&key))
 	{
 		status = change(aws, call, AWS_SCHEDULE_DELETION,
 						call->immediate ? AWS_WINDOW_DAYS_MIN : AWS_WINDOW_DAYS_MAX, result->detail);
@@ -436,18 +438,35 @@ destroy(AwsSession *aws, const KmsCall *call, KmsResult *result)
 			return status;
 		/* whatever became of the answer, the key says it */
 		snprintf(why, sizeof(why), "%s", result->detail);
-		asked = ask_key(aws, call, &key, result->detail);
-		if (asked != PGE_OK || strcmp(key.state, "PendingDeletion") != 0)
+		asked = ask_changed_key(aws, call, &key, result->detail);
+		if (asked != PGE_OK || !is_to_be_deleted(&key))
 		{
-			pge_kms_detail(result->detail, "%s%s", why, asked == PGE_OK ? " The key's deletion is not scheduled." :
-						   " The key's deletion may have been scheduled: look at its state in AWS KMS.");
+			if (status == PGE_OK)
+				pge_kms_detail(result->detail, "AWS KMS has taken up the deletion of the key, and does not show it yet: look at its state in AWS KMS, and repeat this.");
+			else
+				pge_kms_detail(result->detail, "%s%s", why, asked == PGE_OK && status == PGE_UNAVAILABLE ? " The key's deletion is not scheduled." :
+							   " The key's deletion may have been scheduled: look at its state in AWS KMS.");
 			return status == PGE_OK ? PGE_UNAVAILABLE : status;
 		}
 	}
-	pge_aws_write_date(key.deletion_s, date);
-	pge_kms_detail(result->detail, "AWS KMS deletes the key on %s; until then envelope_enable_kek calls that off.",
-				   key.deletion_s > 0 ? date : "a day that it does not tell");
+	tell_deletion(&key, result->detail);
 	return PGE_OK;
+}
+
+/* The same key in another region opens what this one wrapped. */
+static void
+tell_deletion(const AwsKeyInfo *key, char *detail)
+{
+	char		date[AWS_DATE_LEN];
+
+	pge_aws_write_date(key->deletion_s, date);
+	if (strcmp(key->state, "PendingDeletion") != 0)
+		pge_kms_detail(detail, "AWS KMS deletes the key some days after the last of its replicas in other regions; until then envelope_enable_kek calls that off.");
+	else
+		pge_kms_detail(detail, "AWS KMS deletes the key on %s; until then envelope_enable_kek calls that off.",
+					   key->deletion_s > 0 ? date : "a day that it does not tell");
+	if (key->multi_region)
+		pge_kms_detail_append(detail, "It is a multi-Region key: in each other region where it is, it opens what it wrapped until it is deleted there, too.");
 }
 
 /* A key whose deletion was called off is disabled. */
@@ -457,7 +476,7 @@ restore(AwsSession *aws, const KmsCall *call, KmsResult *result)
 	AwsKeyInfo	key;
 	PgeStatus	status = ask_key(aws, call, &key, result->detail);
 
-	if (status == PGE_OK && strcmp(key.state, "PendingDeletion") == 0)
+	if (status == PGE_OK && is_to_be_deleted(&key))
 	{
 		status = change(aws, call, AWS_CANCEL_DELETION, 0, result->detail);
 
@@ -466,13 +485,13 @@ restore(AwsSession *aws, const KmsCall *call, KmsResult *result)
 		 * have
 		 */
 		if (status == PGE_OK || status == PGE_UNAVAILABLE || status == PGE_KEK_UNUSABLE)
-			status = ask_key(aws, call, &key, result->detail);
+			status = ask_changed_key(aws, call, &key, result->detail);
 	}
 	if (status == PGE_OK && strcmp(key.state, "Disabled") == 0)
 	{
 		status = change(aws, call, AWS_ENABLE, 0, result->detail);
 		if (status == PGE_OK || status == PGE_UNAVAILABLE)
-			status = ask_key(aws, call, &key, result->detail);
+			status = ask_changed_key(aws, call, &key, result->detail);
 	}
 	if (status == PGE_OK)
 		status = pge_aws_check_key(&key, result->detail);
@@ -494,6 +513,25 @@ change(AwsSession *aws, const KmsCall *call, AwsOperation operation, int window_
 		status = exchange(aws, call, operation, &body, &answer, detail);
 	pge_http_answer_wipe(&answer);
 	pge_json_text_free(&body);
+	return status;
+}
+
+/* One with replicas in other regions waits for them; it opens nothing meanwhile. */
+static bool
+is_to_be_deleted(const AwsKeyInfo *key)
+{
+	return strcmp(key->state, "PendingDeletion") == 0 || strcmp(key->state, "PendingReplicaDeletion") == 0;
+}
+
+/* What AWS has done to a key it may show a little later. */
+static PgeStatus
+ask_changed_key(AwsSession *aws, const KmsCall *call, AwsKeyInfo *key, char *detail)
+{
+	const AwsKeyInfo before = *key;
+	PgeStatus	status = ask_key(aws, call, key, detail);
+
+	for (int look = 1; status == PGE_OK && strcmp(key->state, before.state) == 0 && look < LOOKS && pause_looking(call); look++)
+		status = ask_key(aws, call, key, detail);
 	return status;
 }
 

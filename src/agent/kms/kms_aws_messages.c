@@ -541,6 +541,7 @@ pge_aws_read_key(PgeBytes body, AwsKeyInfo *key, char detail[KMS_DETAIL_LEN])
 		key->of_aws = strcmp(manager, "AWS") == 0;
 		key->expires = strcmp(expiration, "KEY_MATERIAL_EXPIRES") == 0;
 		key->deletion_s = read_seconds(data, "DeletionDate");
+		(void) pge_json_bool(data, "MultiRegion", &key->multi_region);
 	}
 	json_decref(object);
 	return complete ? PGE_OK : not_asked_for(detail);

@@ -70,6 +70,7 @@ typedef struct AwsKeyInfo
 	char		origin[32];
 	bool		of_aws;			/* it is managed by a service of AWS */
 	bool		expires;		/* its imported material does */
+	bool		multi_region;	/* other regions have it, or may */
 	int64_t		deletion_s;		/* 0: none */
 } AwsKeyInfo;
 
