@@ -13,7 +13,8 @@ my $node = PgEnvelope::Cluster->new('main');
 is($node->safe_psql('postgres',
 		q{SELECT string_agg(name || '=' || setting || coalesce(unit, ''), ' ' ORDER BY name)
 		FROM pg_settings WHERE name LIKE 'pg\_envelope.%' AND name !~ 'keyring'}),
-	'pg_envelope.allow_materialized_views=off pg_envelope.cache_grace=0s pg_envelope.cache_idle=0s pg_envelope.cache_size=1024 pg_envelope.cache_ttl=300s'
+	'pg_envelope.agent=spawn pg_envelope.agent_socket=/run/pg_envelope/agent.sock pg_envelope.agent_user='
+	  . ' pg_envelope.allow_materialized_views=off pg_envelope.cache_grace=0s pg_envelope.cache_idle=0s pg_envelope.cache_size=1024 pg_envelope.cache_ttl=300s'
 	  . ' pg_envelope.context_cache=1024 pg_envelope.harden_backends=on pg_envelope.kms_concurrency=16'
 	  . ' pg_envelope.kms_config_file= pg_envelope.kms_timeout=10000ms pg_envelope.require_key_id=off pg_envelope.secret_memory=prefer',
 	'the settings and their defaults');
@@ -23,7 +24,8 @@ $node->fails_with('SHOW pg_envelope.keyring_passphrase_command', '42501',
 $node->fails_with('SHOW pg_envelope.keyring_file', '42501', 'so is the keyring file', user => 'plain');
 $node->fails_with("SET pg_envelope.$_ = 1", '42501', "$_ cannot be set by others", user => 'plain')
   for qw(context_cache require_key_id);
-$node->fails_with("SET pg_envelope.$_ = 1", '55P02', "$_ is of the server") for qw(cache_ttl cache_grace cache_idle kms_timeout cache_size);
+$node->fails_with("SET pg_envelope.$_ = 1", '55P02', "$_ is of the server") for qw(cache_ttl cache_grace cache_idle kms_timeout cache_size agent_socket agent_user);
+$node->fails_with('SET pg_envelope.agent = external', '55P02', 'and so is agent');
 $node->fails_with('SET pg_envelope.cash_size = 1', '42602', 'a misspelt setting is refused');
 $node->fails_with("ALTER SYSTEM SET pg_envelope.$_", '22023', "a control character is refused: $_")
   for q{keyring_passphrase_command = E'a\x07b'}, q{kms_config_file = E'/a\u0085b'};
