@@ -60,7 +60,10 @@ initialize(PgeControl *c)
 				 errmsg("could not draw a random number for pg_envelope")));
 	pg_atomic_init_u64(&c->graces, 0);
 	for (int i = 0; i < PGE_REFUSALS; i++)
-		pg_atomic_init_u32(&c->refusals[i], 0);
+	{
+		pg_atomic_init_u64(&c->refusals[i], 0);
+		pg_atomic_init_u32(&c->crowded[i], 0);
+	}
 }
 
 /* A test build says what it did, since secret memory opens to no test. */

@@ -13,6 +13,7 @@
 
 #define PGE_SERVER_LIFE_LEN	24
 #define PGE_REFUSALS	4096	/* a power of 2 */
+#define PGE_REFUSAL_PROBES	8	/* places that a DEK may have */
 
 typedef struct PgeControl
 {
@@ -40,11 +41,13 @@ typedef struct PgeControl
 								 * after cache_ttl, its service being away */
 
 	/*
-	 * R: how often a key service has refused a DEK, by dek_id.  Not F, which
-	 * would purge every tenant's keys when one tenant's KEK is revoked; two
-	 * DEKs of one place only cost each other a question more.
+	 * R: how often a key service has refused a DEK.  Not F, which would purge
+	 * every tenant's keys when one tenant's KEK is revoked.  Its first
+	 * refusal gives a DEK a place of its own near its home, for good: dek_id
+	 * << 32 | count.  Only those that find none there share a counter.
 	 */
-	pg_atomic_uint32 refusals[PGE_REFUSALS];
+	pg_atomic_uint64 refusals[PGE_REFUSALS];
+	pg_atomic_uint32 crowded[PGE_REFUSALS];
 } PgeControl;
 
 /* NULL when not preloaded; by pge_control() everywhere. */
@@ -65,10 +68,52 @@ extern void pge_control_shmem_startup(void);	/* also wipes the secret
 #define PGE_EPOCH_FLUSH_BUMP	(UINT64CONST(1) << 32)
 #define PGE_EPOCH_FLUSH(w)		((uint32) ((w) >> 32))
 
+static inline pg_atomic_uint64 *
+pge_control_refusal_place(uint32 dek_id, int probe)
+{
+	return &pge_shared_control->refusals[(dek_id + probe) & (PGE_REFUSALS - 1)];
+}
+
 static inline pg_atomic_uint32 *
+pge_control_crowded(uint32 dek_id)
+{
+	return &pge_shared_control->crowded[dek_id & (PGE_REFUSALS - 1)];
+}
+
+/* R: two numbers that only grow, so their sum is equal only if both are. */
+static inline uint32
 pge_control_refusals(uint32 dek_id)
 {
-	return &pge_shared_control->refusals[dek_id & (PGE_REFUSALS - 1)];
+	uint32		crowded = pg_atomic_read_u32(pge_control_crowded(dek_id));
+
+	for (int i = 0; i < PGE_REFUSAL_PROBES; i++)
+	{
+		uint64		place = pg_atomic_read_u64(pge_control_refusal_place(dek_id, i));
+
+		if (place == 0)
+			break;				/* none behind it was ever taken */
+		if ((uint32) (place >> 32) == dek_id)
+			return crowded + (uint32) place;
+	}
+	return crowded;
+}
+
+/* Adds 1 to R; a full barrier. */
+static inline void
+pge_control_refuse(uint32 dek_id)
+{
+	for (int i = 0; i < PGE_REFUSAL_PROBES; i++)
+	{
+		pg_atomic_uint64 *place = pge_control_refusal_place(dek_id, i);
+		uint64		was = pg_atomic_read_u64(place);
+
+		while (was == 0 || (uint32) (was >> 32) == dek_id)
+		{
+			if (pg_atomic_compare_exchange_u64(place, &was, (uint64) dek_id << 32 | (uint32) (was + 1)))
+				return;
+		}
+	}
+	pg_atomic_fetch_add_u32(pge_control_crowded(dek_id), 1);
 }
 
 /* Milliseconds of CLOCK_BOOTTIME: suspend counts, nobody can turn it back. */

@@ -411,7 +411,7 @@ pge_dek_cache_refused(Oid database, uint32 dek_id)
 {
 	if (!attach())
 		return;
-	pg_atomic_fetch_add_u32(pge_control_refusals(dek_id), 1);	/* N1 */
+	pge_control_refuse(dek_id); /* N1 */
 	pge_dek_cache_wipe_dek(database, dek_id);	/* N2 */
 }
 

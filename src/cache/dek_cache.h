@@ -47,7 +47,7 @@ extern bool pge_dek_cache_get(const DekCacheTag *tag, uint32 flush,
 static inline uint32
 pge_dek_cache_refusals(uint32 dek_id)
 {
-	uint32		r = pg_atomic_read_u32(pge_control_refusals(dek_id));
+	uint32		r = pge_control_refusals(dek_id);
 
 	pg_read_barrier();			/* acquire */
 	return r;

@@ -362,12 +362,51 @@ test_refusal(void)
 	check(put(1, epoch(), &ref) && get(1, &ref) == 1, "one from after it is");
 
 	/* N2 passes a slot that is being written; its content is from before */
-	pg_atomic_fetch_add_u32(pge_control_refusals(1), 1);
+	pge_control_refuse(1);
 	pge_cache_grace = 100;
 	check(get(1, &ref) == -1 && get_late(1, &ref, &ttl_ms) == -1, "what N2 has passed is not used");
 	check(pge_dek_cache_expire() == 1 && !holds_bytes_of(1), "and the keeper wipes it");
 	pge_cache_grace = 0;
 	pge_dek_cache_flush();
+}
+
+/* A DEK whose number ends alike is none of a refusal's business, even in grace. */
+static void
+test_refusal_of_neighbours(void)
+{
+	DekCacheRef refs[2 * PGE_REFUSAL_PROBES];
+	DekCacheRef ref;
+	uint64		ttl_ms;
+	bool		void_now = true;
+
+	put(1, epoch(), &ref);
+	pge_cache_grace = 100;
+	for (int i = 0; i < 100; i++)
+		pge_dek_cache_refused(5, 1 + PGE_REFUSALS);
+	check(get(1, &ref) == 1, "neighbours: what another's refusals leave in the cache is found");
+	check(pge_dek_cache_expire() == 0, "and stays");
+	pass(HOUR);
+	check(get_late(1, &ref, &ttl_ms) == 1, "in grace, too");
+	pge_cache_grace = 0;
+	pge_dek_cache_flush();
+
+	/* more of them than there are places: each refusal still counts */
+	for (uint32 i = 0; i < lengthof(refs); i++)
+	{
+		memset(&refs[i], 0, sizeof(refs[i]));
+		refs[i].slot = -1;
+		refs[i].dek_id = 3 + i * PGE_REFUSALS;
+		refs[i].deadline_ms = PG_UINT64_MAX;
+	}
+	for (int round = 0; round < 2; round++)
+		for (uint32 i = 0; i < lengthof(refs); i++)
+		{
+			refs[i].refusals = pge_dek_cache_refusals(refs[i].dek_id);
+			void_now = void_now && pge_dek_cache_ref_valid(&refs[i], 0);
+			pge_dek_cache_refused(5, refs[i].dek_id);
+			void_now = void_now && !pge_dek_cache_ref_valid(&refs[i], 0);
+		}
+	check(void_now, "of many that have one home each refusal counts");
 }
 
 /* D3 that finds a slot outdated under it (X0) has to come again. */
@@ -575,6 +614,7 @@ main(void)
 	test_expiry();
 	test_grace();
 	test_refusal();
+	test_refusal_of_neighbours();
 	test_outdated_while_wiped();
 	test_eviction();
 	test_revoke_race();
