@@ -102,6 +102,13 @@ SELECT doom_says(format('SELECT envelope_alter_kek(%L, %L)', 'doom', :'uri'));
 SELECT doom_says($$SELECT envelope_enable_kek('doom')$$);
 SELECT doom_says($$SELECT envelope_create_key('doomed three', 'doom')$$);
 
+-- whose service the agent does not know (a newer version's) may be there: nobody was asked
+INSERT INTO envelope.kek (name, uri) VALUES ('doom_newer', 'nowhere:1');
+SELECT doom_says($$SELECT envelope_destroy_kek('doom_newer', 'nowhere:1', true)$$);
+SELECT state, unused_since FROM envelope.kek WHERE name = 'doom_newer';
+UPDATE envelope.kek SET state = 'destroyed' WHERE name = 'doom_newer';
+SELECT doom_says($$SELECT envelope_enable_kek('doom_newer')$$);
+
 -- rights
 CREATE ROLE regress_pge_doom;
 SET ROLE regress_pge_doom;

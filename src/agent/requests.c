@@ -477,6 +477,9 @@ call_service(RequestGroup *group, KmsOperation operation, PgeBytes uri)
 		status = pge_kms_sessions_find(group->sessions, group->frame->uri[0], &from, detail);
 		call.from = &from.key;
 	}
+	/* nobody was asked whether it is there */
+	if (status == PGE_KEK_NOT_FOUND && (operation == KMS_DESTROY || operation == KMS_RESTORE))
+		status = PGE_INVALID;
 	group->ncalls = 0;
 	for (int i = 0; i < group->n; i++)
 	{
