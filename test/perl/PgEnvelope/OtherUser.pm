@@ -27,7 +27,7 @@ use PgEnvelope::Cluster;
 sub missing
 {
 	return if defined $ENV{PGE_OTHER_AS};
-	return 'no second operating-system user: the tests have not been started by root (test/tools/other_user.sh)';
+	return 'no second operating-system user: test/tools/other_user.sh can give the tests none (it needs root, who may gain rights by a program, in a TMPDIR that allows that)';
 }
 
 sub name { return $ENV{PGE_OTHER_USER}; }
