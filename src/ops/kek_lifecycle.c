@@ -172,6 +172,11 @@ pge_rotate_kek(const char *name)
 	if (answer.nkek_versions != 1)
 		pge_report_bad_answer(what, "the new version, which may have been made all the same");
 	version = pge_report_text(answer.kek_version[0]);
+	if (version[0] == '\0' && answer.detail.len > 0)
+		ereport(WARNING,
+				(errmsg("KEK \"%s\" is being rotated: its new version is not known yet", name),
+				 errdetail("%s", pge_report_text(answer.detail)),
+				 errhint("Until the key service shows it, rewrap_all takes what the version before has wrapped for the newest.")));
 	pge_client_done();
 	return version;
 }

@@ -47,6 +47,17 @@ is($admin->query(q{SELECT outcome FROM rewrap_all('acme', 'acme') WHERE key_id =
 $aws->set(materials => JSON::PP::true);
 
 #
+# A rotation.
+#
+sub rotate { $admin->query('SET client_min_messages = warning'); my ($out, $told) = $admin->try(q{SELECT envelope_rotate_kek('acme')}); $admin->query('SET client_min_messages = error'); return "$out $told"; }
+
+$aws->set(late => 2);
+like(rotate(), qr/^[0-9a-f]{64}\s*$/, 'a rotation that shows a little later is waited for');
+$aws->set(late => 8);
+like(rotate(), qr/WARNING.*KEK "acme" is being rotated.*AWS KMS has taken up the rotation/s, 'of one that does not show it is said that it has not come to its end');
+$aws->set(late => 0);
+
+#
 # A deletion.
 #
 my $doomed = "aws-kms://$arn{doomed}";

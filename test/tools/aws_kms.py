@@ -12,7 +12,7 @@
 # DIRECTORY/requests: a line of JSON for each request to KMS that was answered.
 # POST /_test/call {"service", "operation", "region", "arguments"}: asks boto3, as an administrator.
 # POST /_test/set {"clock": seconds ahead, "materials": bool, "gather": the first Decrypts, which are answered together,
-#	"late": how often a key's state is told as it was before it was changed, "replicated": a deletion waits for replicas,
+#	"late": how often a key's state or material is told as it was before it was changed, "replicated": a deletion waits for replicas,
 #	"fail": {operation: fault}}; a fault is
 #	{"status", "code", "message", "type_header", "body", "after" (it was done all the same), "times"}
 #
@@ -76,6 +76,7 @@ class Aws:
         self.settings = {"clock": 0, "materials": True, "fail": {}, "gather": 0, "late": 0, "replicated": False}
         self.gathered = threading.Condition()
         self.old_states = {}  # and how often they are told still
+        self.old_rotations = {}
         self.port = None
 
     # --- the administrator --------------------------------------------------
@@ -221,6 +222,8 @@ class Aws:
         if operation in WANTS_BARE_ID:
             self.old_states[keys[0].arn] = [self.state(keys[0]), self.settings["late"]]
             return self.as_admin(operation, said, keys, environ)
+        if operation == "RotateKeyOnDemand":
+            self.old_rotations[keys[0].arn] = [len(keys[0].rotations), self.settings["late"]]
         status, headers, answer = self.pass_on(environ)
         if status.startswith("200") and operation == "DescribeKey":
             answer = self.with_state(keys[0], answer)
@@ -290,6 +293,9 @@ class Aws:
         with self.lock:
             if operation == "DescribeKey":
                 told["KeyMetadata"]["CurrentKeyMaterialId"] = self.material(keys[0], len(keys[0].rotations))
+                if self.old_rotations.get(keys[0].arn, [0, 0])[1] > 0:
+                    self.old_rotations[keys[0].arn][1] -= 1
+                    told["KeyMetadata"]["CurrentKeyMaterialId"] = self.material(keys[0], self.old_rotations[keys[0].arn][0])
             elif operation == "Encrypt":
                 self.materials[told["CiphertextBlob"]] = self.material(keys[0], len(keys[0].rotations))
             elif operation == "Decrypt":
