@@ -226,6 +226,7 @@ test_json_answers(void)
 		"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
 	};
 	PgeBytes	whole = text_bytes(GOOD_JSON);
+	uint64_t	life_ms;
 	int			refused = 0;
 
 	check_status(read_json(whole), PGE_OK, "JSON of an instance");
@@ -238,6 +239,9 @@ test_json_answers(void)
 		if (read_json(pge_bytes(whole.data, cut)) == PGE_UNAVAILABLE)
 			refused++;
 	check(refused == (int) whole.len, "cut at each of its %d bytes it is refused", (int) whole.len);
+	check_status(read_json(text_bytes("{\"AccessKeyId\":\"ASIA1\",\"SecretAccessKey\":\"x\",\"Token\":\"y\",\"Expiration\":\"1970-01-01T00:00:00Z\"}")),
+				 PGE_OK, "JSON of a credential that expired when time began");
+	check_status(pge_aws_issued_life(&issued, EXPIRES_S, &life_ms, detail), PGE_UNAVAILABLE, "which is not one that lives for ever");
 	check_status(read_json(text_bytes("{\"Code\":\"AssumeRoleUnauthorizedAccess\"}")), PGE_DENIED, "a role that the instance may not take");
 }
 

@@ -105,7 +105,8 @@ pge_aws_issue(PgeBytes access_key_id, PgeBytes secret, PgeBytes session_token, P
 		pge_kms_detail(detail, "The credential in the answer is not complete, or has bytes that no credential has.");
 	else
 	{
-		issued->expires_s = expires_s;
+		/* 0 is for keys that never do */
+		issued->expires_s = expires_s > 0 ? expires_s : 1;
 		return PGE_OK;
 	}
 	pge_secret_wipe(issued, sizeof(*issued));
