@@ -286,7 +286,7 @@ perform_unwrap(RequestGroup *group)
 
 		if (member->failed)
 			continue;
-		member->asked->answer->dek = member->dek;
+		pge_secret_copy(&member->asked->answer->dek, &member->dek, sizeof(PgeSecret));
 		member->asked->answer->has_dek = true;
 	}
 }
@@ -453,7 +453,7 @@ compare_key(Member *member, const KmsResult *result)
 	if (!pge_secret_equal(check, frame->check_value.data, sizeof(check)))
 		return fail(member, PGE_WRAPPING_DAMAGED,
 					"The unwrapped key is not the one that the check value belongs to.");
-	member->dek = result->dek;
+	pge_secret_copy(&member->dek, &result->dek, sizeof(PgeSecret));
 	member->has_dek = true;
 	return PGE_OK;
 }

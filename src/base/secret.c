@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * secret.c
- *	  Wiping and comparing key bytes.
+ *	  Wiping, copying and comparing key bytes.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
+#include <string.h>
+
 #include <openssl/crypto.h>
 
 #include "base/secret.h"
@@ -15,6 +17,12 @@ pge_secret_wipe(void *p, size_t len)
 {
 	if (p != NULL && len > 0)
 		OPENSSL_cleanse(p, len);
+}
+
+void
+pge_secret_copy(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
 }
 
 bool

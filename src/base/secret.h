@@ -22,6 +22,13 @@ typedef struct PgeSecret
 /* A wipe that the compiler may not drop. */
 extern void pge_secret_wipe(void *p, size_t len);
 
+/*
+ * Copies key bytes; they do not overlap.  Not to be left to the compiler: of an
+ * assignment it may keep a part in a register, and spill that to the stack, where nobody
+ * wipes it.
+ */
+extern void pge_secret_copy(void *to, const void *from, size_t len);
+
 /* Compares in a time that depends on len only. */
 extern bool pge_secret_equal(const void *a, const void *b, size_t len);
 

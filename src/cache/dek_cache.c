@@ -222,7 +222,7 @@ copy_slot(int i, Search *search, PgeSecret *dek, DekCacheRef *ref)
 	end = search->late ? grace_end(&slot->content) : ref->deadline_ms;
 	usable = slot->content.used && same_tag(&slot->content.tag, search->tag);
 	if (usable)
-		*dek = slot->content.dek;
+		pge_secret_copy(dek, &slot->content.dek, sizeof(PgeSecret));
 	pg_read_barrier();
 	same = pg_atomic_read_u64(&generations[i]) == g;
 	search->busy = search->busy || !same;
@@ -341,7 +341,7 @@ write_slot(int i, uint64 g, const DekCacheTag *tag, const PgeSecret *dek,
 	slot->content.refusals = ref->refusals;
 	slot->content.deadline_ms = ref->deadline_ms;
 	slot->content.ttl_ms = ttl_ms;
-	slot->content.dek = *dek;
+	pge_secret_copy(&slot->content.dek, dek, sizeof(PgeSecret));
 	slot->content.used = true;
 	pg_atomic_write_u64(&slot->touched_ms, now);
 	pg_atomic_write_u32(&hints[i], tag->dek_id);

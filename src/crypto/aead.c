@@ -121,7 +121,7 @@ pge_aead_new(PgeAlgorithm algorithm, const PgeSecret *dek, PgeAead **result)
 	aead->algorithm = algorithm;
 	aead->direction = NOT_KEYED;
 	aead->nonces = pge_nonce_pool();
-	aead->dek = *dek;
+	pge_secret_copy(&aead->dek, dek, sizeof(PgeSecret));
 	if (algorithm == PGE_XAES_256_GCM)
 		status = set_up_xaes(aead);
 	if (status != PGE_OK)

@@ -40,7 +40,7 @@ pge_unwrap_accept(const KeyringDek *row, PgeBytes binding,
 
 	if (answer->dek.len != PGE_DEK_LEN)
 		return PGE_WRAPPING_DAMAGED;
-	memcpy(dek->bytes, answer->dek.data, PGE_DEK_LEN);
+	pge_secret_copy(dek->bytes, answer->dek.data, PGE_DEK_LEN);
 	status = pge_check_value(dek, binding, check);
 	if (status == PGE_OK &&
 		!pge_secret_equal(check, row->check_value, PGE_CHECK_VALUE_LEN))

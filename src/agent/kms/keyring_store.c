@@ -226,7 +226,7 @@ derive_file_key(KeyringStore *store, const uint8_t *salt,
 
 	if (store->derived && memcmp(store->salt, salt, KEYRING_SALT_LEN) == 0)
 	{
-		*key = store->file_key;
+		pge_secret_copy(key, &store->file_key, sizeof(PgeSecret));
 		return PGE_OK;
 	}
 	if (store->command == NULL)

@@ -686,7 +686,7 @@ decode_dek(PgeBytes text, PgeSecret *dek)
 	PgeStatus	status = pge_base64_decode(BASE64_STANDARD, text, &out);
 
 	if (status == PGE_OK && out.len == PGE_DEK_LEN)
-		memcpy(dek->bytes, bytes, PGE_DEK_LEN);
+		pge_secret_copy(dek->bytes, bytes, PGE_DEK_LEN);
 	else if (status != PGE_MALFORMED)
 		status = PGE_WRAPPING_DAMAGED;
 	pge_secret_wipe(bytes, sizeof(bytes));

@@ -252,7 +252,7 @@ chain(PgeSecret *key, PgeBytes part)
 	PgeSecret	next;
 	PgeStatus	status = pge_hmac_sha256(pge_bytes(key->bytes, sizeof(key->bytes)), &part, 1, next.bytes);
 
-	*key = next;
+	pge_secret_copy(key, &next, sizeof(next));
 	pge_secret_wipe(&next, sizeof(next));
 	return status;
 }

@@ -480,7 +480,7 @@ pge_vault_take_dek(const json_t *data, PgeSecret *dek, char detail[KMS_DETAIL_LE
 	PgeStatus	status = there ? pge_base64_decode(BASE64_STANDARD, text, &out) : PGE_MALFORMED;
 
 	if (status == PGE_OK && out.len == PGE_DEK_LEN)
-		memcpy(dek->bytes, bytes, PGE_DEK_LEN);
+		pge_secret_copy(dek->bytes, bytes, PGE_DEK_LEN);
 	else
 		pge_secret_wipe(dek, sizeof(*dek));
 	pge_secret_wipe(bytes, sizeof(bytes));
