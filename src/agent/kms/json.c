@@ -201,6 +201,16 @@ pge_json_dump(const json_t *json, PgeBuffer *out)
 	return PGE_OUT_OF_MEMORY;
 }
 
+PgeStatus
+pge_json_finish(json_t *object, PgeStatus status, PgeBuffer *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (status == PGE_OK)
+		status = object == NULL ? PGE_OUT_OF_MEMORY : pge_json_dump(object, out);
+	json_decref(object);
+	return status;
+}
+
 void
 pge_json_text_free(PgeBuffer *text)
 {

@@ -43,6 +43,9 @@ extern json_t *pge_json_new_text(PgeBytes text);
 
 /* Compact; *out is freed with pge_json_text_free, which wipes it. */
 extern PgeStatus pge_json_dump(const json_t *json, PgeBuffer *out);
+
+/* The end of building one: frees it, and if "status" is PGE_OK writes it. */
+extern PgeStatus pge_json_finish(json_t *object, PgeStatus status, PgeBuffer *out);
 extern void pge_json_text_free(PgeBuffer *text);
 
 #endif							/* PGE_AGENT_JSON_H */

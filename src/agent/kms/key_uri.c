@@ -324,6 +324,19 @@ is_number(PgeBytes label)
 	return label.len > 0;
 }
 
+bool
+pge_key_uri_is_loopback(const char *server)
+{
+	char		host[KEY_URI_SERVER_MAX + 1];
+	struct in_addr address;
+
+	if (strcmp(server, "[::1]") == 0 || strncmp(server, "[::1]:", 6) == 0)
+		return true;
+	snprintf(host, sizeof(host), "%s", server);
+	host[strcspn(host, ":")] = '\0';
+	return inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
+}
+
 PgeStatus
 pge_key_uri_path(PgeBytes path, char decoded[PGE_KEK_URI_MAX + 1], char *detail)
 {

@@ -64,6 +64,9 @@ extern bool pge_key_uri_scheme_is(const KeyUriSplit *split, const char *scheme);
 extern PgeStatus pge_key_uri_server(PgeBytes authority, char server[KEY_URI_SERVER_MAX + 1],
 									char *detail);
 
+/* A server as above, whose host is a literal of this host: a name can be pointed anywhere. */
+extern bool pge_key_uri_is_loopback(const char *server);
+
 /* Decodes and checks the components of a path; never empty. */
 extern PgeStatus pge_key_uri_path(PgeBytes path, char decoded[PGE_KEK_URI_MAX + 1],
 								  char *detail);

@@ -6,7 +6,6 @@
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -240,15 +239,14 @@ may_be_plain(const char *host, PlainHosts plain)
 	static const char *const container[] = {"169.254.170.2", "169.254.170.23", "[fd00:ec2::23]", NULL};
 	static const char *const none[] = {NULL};
 	char		name[KEY_URI_SERVER_MAX + 1];
-	struct in_addr address;
 
+	if (pge_key_uri_is_loopback(host))
+		return true;
 	snprintf(name, sizeof(name), "%s", host);
 	if (name[0] == '[')
 		name[strcspn(name, "]") + 1] = '\0';
 	else
 		name[strcspn(name, ":")] = '\0';
-	if (strcmp(name, "[::1]") == 0 || (inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == 127))
-		return true;
 	for (const char *const *known = plain == PLAIN_IMDS ? imds : plain == PLAIN_CONTAINER ? container : none; *known != NULL; known++)
 		if (strcmp(name, *known) == 0)
 			return true;

@@ -114,7 +114,6 @@ static PgeStatus put_context(json_t *object, const char *name, PgeBytes binding)
 static PgeStatus put_number(json_t *object, const char *name, uint32_t number);
 static void write_uuid(const uint8_t *uuid, char text[37]);
 static void write_key_id(PgeBytes key_id, char text[KEY_ID_TEXT_MAX + 1]);
-static PgeStatus finish_body(json_t *object, PgeStatus status, PgeBuffer *body);
 static PgeStatus check_object(const HttpAnswer *answer, char *detail);
 static PgeStatus classify_number(int status, char *detail);
 static bool read_code(const HttpAnswer *answer, char code[CODE_MAX + 1]);
@@ -158,7 +157,7 @@ pge_aws_encrypt_body(const char *key_id, PgeBytes binding, const PgeSecret *dek,
 		status = put_context(object, "EncryptionContext", binding);
 	if (status == PGE_OK)
 		status = put_text(object, "EncryptionAlgorithm", SYMMETRIC);
-	return finish_body(object, status, body);
+	return pge_json_finish(object, status, body);
 }
 
 PgeStatus
@@ -173,7 +172,7 @@ pge_aws_decrypt_body(const char *key_id, PgeBytes binding, PgeBytes ciphertext, 
 		status = put_context(object, "EncryptionContext", binding);
 	if (status == PGE_OK)
 		status = put_text(object, "EncryptionAlgorithm", SYMMETRIC);
-	return finish_body(object, status, body);
+	return pge_json_finish(object, status, body);
 }
 
 PgeStatus
@@ -194,7 +193,7 @@ pge_aws_reencrypt_body(const char *from, const char *to, PgeBytes binding, PgeBy
 		status = put_text(object, "SourceEncryptionAlgorithm", SYMMETRIC);
 	if (status == PGE_OK)
 		status = put_text(object, "DestinationEncryptionAlgorithm", SYMMETRIC);
-	return finish_body(object, status, body);
+	return pge_json_finish(object, status, body);
 }
 
 PgeStatus
@@ -205,7 +204,7 @@ pge_aws_key_body(const char *key_id, int window_days, PgeBuffer *body)
 
 	if (status == PGE_OK && window_days > 0)
 		status = json_object_set_new(object, "PendingWindowInDays", json_integer(window_days)) == 0 ? PGE_OK : PGE_OUT_OF_MEMORY;
-	return finish_body(object, status, body);
+	return pge_json_finish(object, status, body);
 }
 
 static PgeStatus
@@ -310,16 +309,6 @@ write_key_id(PgeBytes key_id, char text[KEY_ID_TEXT_MAX + 1])
 		}
 	}
 	*at = '\0';
-}
-
-static PgeStatus
-finish_body(json_t *object, PgeStatus status, PgeBuffer *body)
-{
-	memset(body, 0, sizeof(*body));
-	if (status == PGE_OK)
-		status = object == NULL ? PGE_OUT_OF_MEMORY : pge_json_dump(object, body);
-	json_decref(object);
-	return status;
 }
 
 /* --- what an answer means ---------------------------------------------------- */

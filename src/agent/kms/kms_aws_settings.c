@@ -6,7 +6,6 @@
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -73,7 +72,6 @@ static PgeStatus check_switch(const KmsInstance *instance, const char *name, int
 static PgeStatus check_ca_file(const KmsInstance *instance, int *line, char *detail);
 static bool is_on(const KmsInstance *instance, const char *name);
 static PgeStatus own_endpoint(const char *address, AwsEndpoint *endpoint, char *detail);
-static bool is_loopback(const char *server);
 
 PgeStatus
 pge_aws_parse_uri(PgeBytes uri, KeyUri *parsed, char *detail)
@@ -465,7 +463,7 @@ own_endpoint(const char *address, AwsEndpoint *endpoint, char *detail)
 		return PGE_INVALID;
 	}
 	https = pge_key_uri_scheme_is(&split, "https");
-	if (!https && !(pge_key_uri_scheme_is(&split, "http") && is_loopback(endpoint->host)))
+	if (!https && !(pge_key_uri_scheme_is(&split, "http") && pge_key_uri_is_loopback(endpoint->host)))
 	{
 		pge_kms_detail(detail, "endpoint begins with https:// (http:// is taken for a loopback address only).");
 		return PGE_INVALID;
@@ -476,18 +474,4 @@ own_endpoint(const char *address, AwsEndpoint *endpoint, char *detail)
 		endpoint->host[len - strlen(usual)] = '\0';
 	snprintf(endpoint->url, sizeof(endpoint->url), "%s://%s/", https ? "https" : "http", endpoint->host);
 	return PGE_OK;
-}
-
-/* A literal, for a name can be pointed anywhere. */
-static bool
-is_loopback(const char *server)
-{
-	char		host[KEY_URI_SERVER_MAX + 1];
-	struct in_addr address;
-
-	if (strncmp(server, "[::1]", 5) == 0)
-		return true;
-	snprintf(host, sizeof(host), "%s", server);
-	host[strcspn(host, ":")] = '\0';
-	return inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }

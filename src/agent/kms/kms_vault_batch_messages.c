@@ -42,7 +42,7 @@ pge_vault_batch_body(VaultOperation operation, const VaultItem *items, int n, Pg
 	}
 	if (json_object_set_new(object, "batch_input", batch) != 0 && status == PGE_OK)
 		status = PGE_OUT_OF_MEMORY;
-	return pge_vault_finish_body(object, status, body);
+	return pge_json_finish(object, status, body);
 }
 
 /* NULL unless PGE_OK. */

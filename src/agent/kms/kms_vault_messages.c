@@ -83,7 +83,7 @@ pge_vault_encrypt_body(PgeWrapForm form, PgeBytes binding, const PgeSecret *dek,
 
 	if (status == PGE_OK)
 		status = pge_vault_put_binding(object, form, binding);
-	return pge_vault_finish_body(object, status, body);
+	return pge_json_finish(object, status, body);
 }
 
 PgeStatus
@@ -94,7 +94,7 @@ pge_vault_decrypt_body(PgeWrapForm form, PgeBytes binding, PgeBytes ciphertext, 
 
 	if (status == PGE_OK)
 		status = pge_vault_put_binding(object, form, binding);
-	return pge_vault_finish_body(object, status, body);
+	return pge_json_finish(object, status, body);
 }
 
 PgeStatus
@@ -111,7 +111,7 @@ pge_vault_login_body(const VaultLogin *login, PgeBuffer *body)
 		status = pge_vault_put_text(object, "role_id", pge_bytes(login->role_id, strlen(login->role_id)));
 	if (status == PGE_OK && login->secret != NULL)
 		status = pge_vault_put_text(object, secret, pge_bytes(login->secret, strlen(login->secret)));
-	return pge_vault_finish_body(object, status, body);
+	return pge_json_finish(object, status, body);
 }
 
 PgeStatus
@@ -151,16 +151,6 @@ pge_vault_put_text(json_t *object, const char *name, PgeBytes text)
 {
 	/* (Both may be NULL, and say so.) */
 	return json_object_set_new(object, name, pge_json_new_text(text)) == 0 ? PGE_OK : PGE_OUT_OF_MEMORY;
-}
-
-PgeStatus
-pge_vault_finish_body(json_t *object, PgeStatus status, PgeBuffer *body)
-{
-	memset(body, 0, sizeof(*body));
-	if (status == PGE_OK)
-		status = object == NULL ? PGE_OUT_OF_MEMORY : pge_json_dump(object, body);
-	json_decref(object);
-	return status;
 }
 
 PgeStatus

@@ -16,9 +16,6 @@ extern PgeStatus pge_vault_put_dek(json_t *object, const PgeSecret *dek);
 extern PgeStatus pge_vault_put_binding(json_t *object, PgeWrapForm form, PgeBytes binding);
 extern PgeStatus pge_vault_put_text(json_t *object, const char *name, PgeBytes text);
 
-/* Ends the object; *body is empty unless PGE_OK. */
-extern PgeStatus pge_vault_finish_body(json_t *object, PgeStatus status, PgeBuffer *body);
-
 /* The answer's "data" or "auth", which the caller gives back; NULL: it has none. */
 extern json_t *pge_vault_parse_part(PgeBytes body, const char *part, char detail[KMS_DETAIL_LEN]);
 

@@ -6,7 +6,6 @@
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -82,7 +81,6 @@ static PgeStatus check_pem_file(const KmsSetting *setting, bool has_key, char *d
 static PgeStatus check_path_setting(const KmsSetting *setting, char *detail);
 static PgeStatus check_address(KmsInstance *instance, char *detail);
 static bool has_port(const char *server);
-static bool is_loopback(const char *server);
 
 PgeStatus
 pge_vault_parse_uri(PgeBytes uri, KeyUri *parsed, char *detail)
@@ -366,7 +364,7 @@ check_address(KmsInstance *instance, char *detail)
 		return PGE_INVALID;
 	}
 	https = pge_key_uri_scheme_is(&split, "https");
-	if (!https && !(pge_key_uri_scheme_is(&split, "http") && is_loopback(server)))
+	if (!https && !(pge_key_uri_scheme_is(&split, "http") && pge_key_uri_is_loopback(server)))
 	{
 		pge_kms_detail(detail, "address begins with https:// (http:// is taken for a loopback address only).");
 		return PGE_INVALID;
@@ -382,20 +380,6 @@ has_port(const char *server)
 	const char *bracket = strchr(server, ']');
 
 	return strchr(bracket == NULL ? server : bracket, ':') != NULL;
-}
-
-/* A literal, for a name can be pointed anywhere. */
-static bool
-is_loopback(const char *server)
-{
-	char		host[KEY_URI_SERVER_MAX + 1];
-	struct in_addr address;
-
-	if (strncmp(server, "[::1]", 5) == 0)
-		return true;
-	snprintf(host, sizeof(host), "%s", server);
-	host[strcspn(host, ":")] = '\0';
-	return inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }
 
 VaultAuth
