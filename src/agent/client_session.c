@@ -27,7 +27,7 @@ static AgentClient *find_idle(const Agent *agent, uint64_t now);
 static bool is_expected_user(const Agent *agent, int fd, struct ucred *peer);
 static void turn_away(Agent *agent, int fd, const struct ucred *peer);
 static void add_client(Agent *agent, int fd, pid_t pid, uint64_t now);
-static void read_input(AgentClient *client, uint64_t now);
+static void read_input(const Agent *agent, AgentClient *client, uint64_t now);
 static void take_frames(Agent *agent, AgentClient *client);
 static PgeStatus take_frame(Agent *agent, AgentClient *client, PgeBytes bytes);
 static PgeStatus take_hello(Agent *agent, AgentClient *client,
@@ -90,18 +90,20 @@ pge_session_accept(Agent *agent, uint64_t now)
 }
 
 bool
-pge_session_wants_input(const AgentClient *client)
+pge_session_wants_input(const Agent *agent, const AgentClient *client)
 {
-	return client->nwaiters < AGENT_CLIENT_WAITERS &&
+	int			room = agent->nwaiters < AGENT_WAITERS_MAX / 2 ? AGENT_CLIENT_WAITERS : AGENT_CLIENT_SHARE;
+
+	return client->nwaiters < room &&
 		client->stream.out_bytes < AGENT_CLIENT_OUT_MAX;
 }
 
 bool
-pge_session_has_work(AgentClient *client)
+pge_session_has_work(const Agent *agent, AgentClient *client)
 {
 	PgeBytes	bytes;
 
-	if (client->gone || !pge_session_wants_input(client))
+	if (client->gone || !pge_session_wants_input(agent, client))
 		return false;
 	return pge_stream_next(&client->stream, frame_max(client), &bytes) != PGE_OK ||
 		bytes.len > 0;
@@ -111,7 +113,7 @@ void
 pge_session_turn(Agent *agent, AgentClient *client, uint64_t now)
 {
 	if (client->readable && !client->gone)
-		read_input(client, now);
+		read_input(agent, client, now);
 	if (!client->gone)
 		take_frames(agent, client);
 	if (!client->gone && !pge_stream_flush(&client->stream))
@@ -237,12 +239,12 @@ add_client(Agent *agent, int fd, pid_t pid, uint64_t now)
  * if the answers that fill the client's room were queued after it was asked.
  */
 static void
-read_input(AgentClient *client, uint64_t now)
+read_input(const Agent *agent, AgentClient *client, uint64_t now)
 {
 	struct pollfd hangup = {client->stream.fd, 0, 0};
 
 	client->last_heard = now;
-	if (pge_session_wants_input(client))
+	if (pge_session_wants_input(agent, client))
 		client->gone = !pge_stream_fill(&client->stream);
 	else
 		client->gone = poll(&hangup, 1, 0) != 0;
@@ -256,7 +258,7 @@ take_frames(Agent *agent, AgentClient *client)
 		PgeBytes	bytes;
 		PgeStatus	status;
 
-		if (client->gone || !pge_session_wants_input(client))
+		if (client->gone || !pge_session_wants_input(agent, client))
 			return;
 		status = pge_stream_next(&client->stream, frame_max(client), &bytes);
 		if (status == PGE_OK && bytes.len == 0)

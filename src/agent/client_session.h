@@ -17,10 +17,10 @@ extern bool pge_session_may_accept(const Agent *agent, uint64_t now);
 extern void pge_session_accept(Agent *agent, uint64_t now);
 
 /* Do we read from it, or has it too much to take from us first? */
-extern bool pge_session_wants_input(const AgentClient *client);
+extern bool pge_session_wants_input(const Agent *agent, const AgentClient *client);
 
 /* Does a whole frame wait in memory that we would look at? */
-extern bool pge_session_has_work(AgentClient *client);
+extern bool pge_session_has_work(const Agent *agent, AgentClient *client);
 
 extern void pge_session_turn(Agent *agent, AgentClient *client, uint64_t now);
 extern void pge_session_sweep(Agent *agent);

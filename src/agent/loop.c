@@ -118,11 +118,11 @@ build_set(Agent *agent, PollSet *set, uint64_t now)
 		wake_by(set, now + AGENT_IDLE_MS);	/* look again who is idle */
 	for (AgentClient *client = agent->clients; client; client = client->next)
 	{
-		add_fd(set, client->stream.fd, pge_session_wants_input(client),
+		add_fd(set, client->stream.fd, pge_session_wants_input(agent, client),
 			   client->stream.out_bytes > 0);
 		if (client->state != CLIENT_TRUSTED)
 			wake_by(set, client->handshake_deadline);
-		if (pge_session_has_work(client))
+		if (pge_session_has_work(agent, client))
 			wake_by(set, now);
 	}
 }

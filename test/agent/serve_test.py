@@ -552,9 +552,21 @@ def refuses_overload():
         uri = make_kek(watcher)
         dek = Dek(watcher, uri, 7)
         agent.delay(60000)
-        crowd = [Client(agent) for _ in range(16)]
-        for number, guest in enumerate(crowd):
-            guest.send(b"".join(frame(UNWRAP, dek.request(), ticket, number * 1000 + ticket) for ticket in range(256)))
+        crowd = [Client(agent) for _ in range(17)]
+
+        def send_many(number, guest, count):
+            guest.send(b"".join(frame(UNWRAP, dek.request(), ticket, number * 1000 + ticket) for ticket in range(count)))
+
+        for number, guest in enumerate(crowd[:8]):
+            send_many(number, guest, 256)
+        watcher.wait_status(requests_waiting=2048)
+        for number, guest in enumerate(crowd[8:], 8):
+            send_many(number, guest, 256)
+        status = watcher.wait_status(requests_waiting=2048 + 9 * 16)
+        claim(status["requests_waiting"] == str(2048 + 9 * 16), "17 clients that ask for 256 each get a share of 16 when half of all wait")
+        for _ in range(119):
+            crowd.append(Client(agent))
+            send_many(len(crowd), crowd[-1], 16)
         status = watcher.wait_status(requests_waiting=4096)
         claim(status["requests_waiting"] == "4096", "4096 requests may wait")
         start = time.monotonic()

@@ -107,7 +107,7 @@ run_session(PgeBytes bytes, size_t piece)
 		client->readable = true;
 		pge_session_turn(&agent, client, 1000);
 	}
-	require(client->gone || !pge_session_has_work(client));
+	require(client->gone || !pge_session_has_work(&agent, client));
 	pge_session_close_all(&agent);
 	close(ends[1]);
 }

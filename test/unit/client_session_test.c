@@ -124,9 +124,28 @@ check_room_for_strangers(void)
 	close(peer);
 }
 
+/* Some clients that ask for much leave room for what others ask. */
+static void
+check_share(void)
+{
+	int			peer;
+	AgentClient *client = make_client(&peer);
+
+	client->nwaiters = AGENT_CLIENT_SHARE;
+	agent.nwaiters = AGENT_WAITERS_MAX / 2 - 1;
+	check(pge_session_wants_input(&agent, client), "who has some requests under way is read from");
+	agent.nwaiters++;
+	check(!pge_session_wants_input(&agent, client), "but not while half of all that may wait do");
+	client->nwaiters--;
+	check(pge_session_wants_input(&agent, client), "when he still has his share");
+	client->nwaiters = agent.nwaiters = 0;
+	close(peer);
+}
+
 int
 main(void)
 {
+	check_share();
 	check_filled_meanwhile();
 	check_gone_meanwhile();
 	pge_session_sweep(&agent);
