@@ -47,6 +47,19 @@ ok($ok, 'a server with a test keyring is tested') or diag($out, $err);
 like($out, qr/All 1 tests passed/, 'with the SQL tests');
 is(databases($node), 1, 'in their own database');
 
+# The test keyring is still there, but its keys would be made elsewhere.
+my $conf = slurp_file($node->data_dir . '/postgresql.conf');
+$node->append_conf('postgresql.conf', "pg_envelope.agent = external\npg_envelope.agent_user = '" . getpwuid($>) . "'\npg_envelope.kms_timeout = 500\n");
+$node->restart;
+$node->safe_psql('postgres', 'DROP DATABASE contrib_regression');
+($ok, $out, $err) = installcheck($node);
+ok(!$ok, 'a server whose agent is external is refused');
+like($err, qr/its agent is external/, 'and told why');
+is(databases($node), 0, 'and nothing was run');
+unlink $node->data_dir . '/postgresql.conf' or die $!;
+append_to_file($node->data_dir . '/postgresql.conf', $conf);
+$node->restart;
+
 # Another file's bytes are no keyring, whatever their tenth.
 append_to_file($node->keyring_file . '.other', 'PGEKEYX' . "\1\0\1" . 'x' x 40);
 rename $node->keyring_file . '.other', $node->keyring_file or die $!;

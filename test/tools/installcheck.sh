@@ -29,6 +29,10 @@ case ,$(sql 'SHOW shared_preload_libraries' | tr -d ' "'), in
 *) refuse "the server does not preload pg_envelope: set shared_preload_libraries = 'pg_envelope' and restart it" ;;
 esac
 
+# Whatever keyring_file names then: the keys would be made in the service's keyring.
+[ "$(sql 'SHOW pg_envelope.agent')" = spawn ] ||
+	refuse 'its agent is external (pg_envelope.agent): what keyring that has cannot be seen from here'
+
 file=$(sql "SELECT coalesce(nullif(current_setting('pg_envelope.keyring_file'), ''),
 	current_setting('data_directory') || '.pg_envelope/keyring')")
 # Of the file only its head (magic, version, protection, flags) crosses.
