@@ -113,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("x-amzn-RequestId", "fake-request-1")
+        self.send_header("x-amzn-RequestId", "01234567-89ab-4cde-8f01-23456789abcd")
         self.end_headers()
         self.wfile.write(body)
 

@@ -196,6 +196,23 @@ test_sts_answers(void)
 	}
 }
 
+/* Whoever stands before STS may put into it what it was sent. */
+static void
+test_sts_request_ids(void)
+{
+	static const char *const ids[] = {"01234567-89ab-4cde-8f01-23456789abcd", CANARY, CANARY "-89ab-4cde-8f01-23456789abcd", ""};
+	static const char error[] = "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>";
+
+	for (int i = 0; i < LENGTH(ids); i++)
+	{
+		HttpAnswer	answer = {.status = 403, .body = (uint8_t *) error, .len = sizeof(error) - 1};
+
+		snprintf(answer.request_id, sizeof(answer.request_id), "%s", ids[i]);
+		check_status(pge_aws_sts_read(&answer, &issued, detail), PGE_DENIED, "an error of STS with the request id \"%s\"", ids[i]);
+		check(strstr(detail, i == 0 ? ids[0] : "request unknown") != NULL && strstr(detail, CANARY) == NULL, "says %s", detail);
+	}
+}
+
 static void
 test_json_answers(void)
 {
@@ -387,6 +404,7 @@ main(void)
 	test_times();
 	test_life();
 	test_sts_answers();
+	test_sts_request_ids();
 	test_json_answers();
 	test_forms();
 	test_profiles();

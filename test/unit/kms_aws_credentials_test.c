@@ -200,7 +200,7 @@ test_roles(void)
 	put_file("external_id", 0600, "door-7:a/b");
 	expect("role: with an external id", "auth = profile:partner", PGE_OK, "ASIAFAKE");
 	check(logged("AssumeRole " LONG_TERM_ID " " ROLE " pg_envelope door-7:a/b -") == 1, "role: which is sent");
-	expect("role: without the external id that is wanted", "auth = profile:app", PGE_DENIED, "AccessDenied, HTTP 403, request fake-request-1");
+	expect("role: without the external id that is wanted", "auth = profile:app", PGE_DENIED, "AccessDenied, HTTP 403, request 01234567-89ab-4cde-8f01-23456789abcd");
 	remove_file("external_id");
 	before = logged("AssumeRole ");
 	expect("role: keys that are refused", "auth = profile:wrong", PGE_UNAUTHENTICATED, "SignatureDoesNotMatch");

@@ -57,6 +57,7 @@ static bool note_element(const XmlReader *reader, StsAnswer *answer);
 static PgeStatus take_credential(const StsAnswer *found, AwsIssued *issued, char *detail);
 static PgeStatus unescape_all(const StsAnswer *found, StsTexts *texts, AwsIssued *issued, char *detail);
 static PgeStatus judge_error(const HttpAnswer *answer, PgeBytes code, char *detail);
+static const char *request_of(const HttpAnswer *answer);
 static PgeStatus judge_status(const HttpAnswer *answer, char *detail);
 
 static PgeBytes
@@ -336,14 +337,27 @@ judge_error(const HttpAnswer *answer, PgeBytes code, char *detail)
 		if (strlen(errors[i].code) == clean.len && memcmp(errors[i].code, word, clean.len) == 0)
 		{
 			pge_kms_detail(detail, "STS refuses (%s, HTTP %d, request %s): %s.", errors[i].code, answer->status,
-						   answer->request_id[0] != '\0' ? answer->request_id : "unknown", errors[i].advice);
+						   request_of(answer), errors[i].advice);
 			return errors[i].status;
 		}
 	if (answer->status >= 500 || answer->status == 429)
 		return judge_status(answer, detail);
 	pge_kms_detail(detail, "STS refuses (%.*s, HTTP %d, request %s).", (int) clean.len, (const char *) word, answer->status,
-				   answer->request_id[0] != '\0' ? answer->request_id : "unknown");
+				   request_of(answer));
 	return PGE_DENIED;
+}
+
+/* A UUID, and nothing else that somebody has put there: it is told. */
+static const char *
+request_of(const HttpAnswer *answer)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	const char *id = answer->request_id;
+
+	for (size_t i = 0; i < sizeof(form) - 1; i++)
+		if (id[i] == '\0' || (form[i] == '-' ? id[i] != '-' : strchr("0123456789abcdef", id[i]) == NULL))
+			return "unknown";
+	return id[sizeof(form) - 1] == '\0' ? id : "unknown";
 }
 
 /* Not in STS's form: a proxy's, or half of one. */
