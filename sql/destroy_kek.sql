@@ -91,10 +91,13 @@ BEGIN;
 UPDATE envelope.wrapping SET wrapped = set_byte(wrapped, 40, 255 - get_byte(wrapped, 40)) WHERE kek = 'doom_other' AND kek_version = '2' AND superseded IS NULL;
 SELECT doom_says(format('SELECT envelope_alter_kek(%L, %L)', 'doom_other', :'other'));
 ROLLBACK;
--- of a name by hand that led to another key; with nothing under it nothing shows that
-UPDATE envelope.kek SET uri = :'other' WHERE name = 'doom_alias';
-SELECT envelope_alter_kek('doom_alias', :'uri') = :'uri' AS altered;
-SELECT uri = :'uri' AS altered FROM envelope.kek WHERE name = 'doom_alias';
+-- of what wraps nothing any more nothing shows that, and backups need the key that it was
+SELECT doom_says(format('SELECT envelope_alter_kek(%L, %L)', 'doom_alias', :'other'));
+SELECT uri = :'uri' AS unchanged FROM envelope.kek WHERE name = 'doom_alias';
+-- and what never wrapped may be any
+SELECT envelope_create_kek('doom_fresh', :'uri') = :'uri' AS same;
+SELECT envelope_alter_kek('doom_fresh', :'other') = :'other' AS altered;
+DELETE FROM envelope.kek WHERE name = 'doom_fresh';
 
 -- a destroyed KEK is destroyed: here by hand
 UPDATE envelope.kek SET state = 'destroyed' WHERE name = 'doom';

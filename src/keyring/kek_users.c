@@ -22,7 +22,6 @@ typedef bool (*UriTest) (const char *kek_uri, const char *uri);
 
 static List *names_of(const char *uri, UriTest test);
 static bool has_same_start(const char *kek_uri, const char *uri);
-static bool may_be_of_key(const char *kek_uri, const char *uri);
 static bool has_address(const char *uri);
 static const char *last_word(const char *uri, size_t *len);
 static int	compare_names(const ListCell *a, const ListCell *b);
@@ -39,7 +38,7 @@ pge_keyring_names_of_key(const char *uri)
 List *
 pge_keyring_names_like_key(const char *uri)
 {
-	return names_of(uri, may_be_of_key);
+	return names_of(uri, pge_keyring_may_be_uri_of_key);
 }
 
 /* Two sections of one address may be of two namespaces. */
@@ -82,8 +81,8 @@ has_same_start(const char *kek_uri, const char *uri)
 }
 
 /* Address, namespace and mount have several names; the key itself has one. */
-static bool
-may_be_of_key(const char *kek_uri, const char *uri)
+bool
+pge_keyring_may_be_uri_of_key(const char *kek_uri, const char *uri)
 {
 	size_t		len;
 	size_t		other_len;

@@ -38,6 +38,9 @@ extern List *pge_keyring_names_like_key(const char *uri);
  */
 extern bool pge_keyring_is_uri_of_key(const char *kek_uri, const char *uri);
 
+/* Could it be, for all that the two URIs tell? */
+extern bool pge_keyring_may_be_uri_of_key(const char *kek_uri, const char *uri);
+
 /*
  * Is there one that is not destroyed?  A wrapping whose data key is not there counts:
  * its row may yet arrive.

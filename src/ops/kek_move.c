@@ -37,6 +37,7 @@ typedef struct KekMove
 
 static void refuse_destroyed(const KeyringKek *kek);
 static void prove_versions(KekMove *move);
+static void tell_unproved(const KekMove *move, const char *old_uri);
 static void prove_version_of(KekMove *move, uint32 dek_id);
 static bool is_proved(const KekMove *move, const char *version);
 static void prove_wrapping(const KekMove *move, const KeyringDek *dek, const KeyringWrapping *wrapping);
@@ -69,6 +70,8 @@ pge_alter_kek(const char *name, const char *uri)
 		pge_no_such_kek(name);
 	refuse_destroyed(&kek);
 	prove_versions(&move);
+	if (move.proved == NIL)
+		tell_unproved(&move, kek.uri);
 	if (strcmp(kek.uri, canonical) != 0)
 		pge_write_kek_uri(name, canonical);
 	tell_names_left(&move, kek.uri);
@@ -108,10 +111,24 @@ prove_versions(KekMove *move)
 	}
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(per_dek);
-	if (move->proved == NIL)
-		ereport(NOTICE,
-				(errmsg("nothing shows that KEK \"%s\" is the key that it was", move->name),
-				 errdetail("It wraps no data key of this database.")));
+}
+
+/*
+ * What it once wrapped is in backups, which need the key that it was: its row says
+ * which.  Where the address is a part of the URI, another one is likely the same key.
+ */
+static void
+tell_unproved(const KekMove *move, const char *old_uri)
+{
+	if (!pge_keyring_may_be_uri_of_key(old_uri, move->uri) && pge_keyring_kek_is_needed(move->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("nothing shows that KEK \"%s\" is the key \"%s\"", move->name, move->uri),
+				 errdetail("It wraps no data key of this database any more, and its URI \"%s\" is of another key; backups may need that.", old_uri),
+				 errhint("Make another KEK with envelope_create_kek.")));
+	ereport(NOTICE,
+			(errmsg("nothing shows that KEK \"%s\" is the key that it was", move->name),
+			 errdetail("It wraps no data key of this database.")));
 }
 
 static void
