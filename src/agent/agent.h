@@ -28,9 +28,9 @@
 #define AGENT_WAITERS_MAX		4096	/* requests of all clients */
 #define AGENT_CLIENT_WAITERS	PGE_REQUESTS_MAX	/* of one; past it we do
 													 * not read from it */
-#define AGENT_CLIENT_SHARE		16	/* likewise, while half of those of all wait:
-									 * a few that ask for much do not use up
-									 * what others need */
+#define AGENT_CLIENT_SHARE		16	/* likewise, while half of those of all
+									 * wait: a few that ask for much do not
+									 * use up what others need */
 #define AGENT_CLIENT_OUT_MAX	(256 * 1024)	/* unread answers; past it
 												 * likewise */
 #define AGENT_FRAMES_PER_TURN	64

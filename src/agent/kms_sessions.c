@@ -45,7 +45,7 @@ static atomic_int users_of_slot[KMS_SESSIONS_MAX];	/* sessions that are open,
 static PgeStatus find_instance(const KmsSessions *sessions, const KmsProvider *provider,
 							   KmsTarget *target, char *detail);
 static bool takes_groups(const KmsTarget *target);
-static int takes_at_once(const KmsTarget *target);
+static int	takes_at_once(const KmsTarget *target);
 static KmsFile *read_file(const char *path, bool external, PgeStatus *status, char *detail);
 static KmsSettings settings_in_force(const KmsSettings *settings, const KmsConfig *config);
 static PgeStatus check_whose_file(const KmsConfig *config, const char *path, bool external, char *detail);

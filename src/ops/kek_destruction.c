@@ -40,10 +40,11 @@ typedef struct Likeness
 	const char *what;			/* the message if that cannot be found out */
 	const char *uri;			/* of the first */
 	const char *other;
-	List	   *tried;			/* versions (char *) of the other, in "context" */
+	List	   *tried;			/* versions (char *) of the other, in
+								 * "context" */
 	MemoryContext context;
 	KekUser		user;			/* what it wraps */
-} Likeness;
+}			Likeness;
 
 static void refuse_after_changes(void);
 static void require_uri(const KeyringKek *kek, const char *uri);
@@ -51,9 +52,9 @@ static List *lock_names(const char *name, const char *uri);
 static List *leave_names(List *like, const char *uri, List **names);
 static void refuse_if_needed(const char *name, List *names);
 static void refuse_if_opens(const char *name, const char *uri, List *others);
-static bool opens_what_it_wraps(Likeness *likeness);
-static bool opens_wrapping(Likeness *likeness, uint32 dek_id);
-static bool was_tried(const Likeness *likeness, const char *version);
+static bool opens_what_it_wraps(Likeness * likeness);
+static bool opens_wrapping(Likeness * likeness, uint32 dek_id);
+static bool was_tried(const Likeness * likeness, const char *version);
 static void is_needed(const char *name, const char *detail) pg_attribute_noreturn();
 static void mark_destroyed(List *names);
 static void ask_to_destroy(const char *name, const char *uri, bool immediate);
@@ -205,7 +206,7 @@ refuse_if_opens(const char *name, const char *uri, List *others)
 }
 
 static bool
-opens_what_it_wraps(Likeness *likeness)
+opens_what_it_wraps(Likeness * likeness)
 {
 	MemoryContext per_dek = AllocSetContextCreate(CurrentMemoryContext, "proof of one data key",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -232,7 +233,7 @@ opens_what_it_wraps(Likeness *likeness)
 
 /* Of each version one is tried: that of another key has the same numbers. */
 static bool
-opens_wrapping(Likeness *likeness, uint32 dek_id)
+opens_wrapping(Likeness * likeness, uint32 dek_id)
 {
 	KeyringDek	dek;
 	KeyringWrapping *wrappings;
@@ -260,7 +261,7 @@ opens_wrapping(Likeness *likeness, uint32 dek_id)
 }
 
 static bool
-was_tried(const Likeness *likeness, const char *version)
+was_tried(const Likeness * likeness, const char *version)
 {
 	ListCell   *cell;
 
