@@ -30,6 +30,7 @@ if [ ${#place} -gt 40 ] || ! "${as_user[@]}" test -x "$place"; then
 	place=/tmp
 fi
 work=$(mktemp -d "$place/pg_envelope_check.XXXXXX")
+others=$(mktemp -d "$place/pg_envelope_other.XXXXXX")
 suites=
 
 tidy() {
@@ -43,23 +44,24 @@ tidy() {
 		rm -rf build/check/logs
 		cp -R "$work/logs" build/check/logs 2>/dev/null || true
 	fi
-	rm -rf "$work"
+	rm -rf "$work" "$others"
 }
 trap tidy EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-test/tools/copy_tree.sh "$work"
-# Fetched once, to where it stays for who runs this; its user may not look there.
+# What root does in there is done before copy_tree.sh gives it away.
+# OpenBao is fetched once, to where it stays for who runs this; its user may not look there.
 if bao=$(test/tools/openbao.sh); then
 	cp "$bao" "$work/openbao"
 	chmod 755 "$work/openbao"
 fi
-other=$(test/tools/other_user.sh "$work" "$user")
-mapfile -t other <<<"$other"
 if moto=$(test/tools/moto.sh); then
 	cp -R "$(dirname "$moto")" "$work/moto"
 fi
+other=$(test/tools/other_user.sh "$others" "$user")
+mapfile -t other <<<"$other"
+test/tools/copy_tree.sh "$work"
 echo "Testing a copy of the tree in $work as $user; logs end in build/check/logs."
 
 # A job of its own (set -m), so that Ctrl-C comes to us alone.

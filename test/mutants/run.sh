@@ -16,6 +16,7 @@ as_user=()
 [ "$(id -u)" != 0 ] || as_user=(setpriv --reuid=postgres --regid="$(id -g postgres)" --init-groups)
 # The user must get there, and a socket's path has room for 107 bytes.
 work=$(mktemp -d /tmp/pg_envelope_mutants.XXXXXX)
+others=$(mktemp -d /tmp/pg_envelope_other.XXXXXX)
 running=
 tidy() {
 	trap '' INT TERM HUP
@@ -25,14 +26,14 @@ tidy() {
 	fi
 	rm -rf build/mutants
 	if mkdir -p build/mutants 2>/dev/null; then cp -R "$work/logs/." build/mutants/ 2>/dev/null || true; fi
-	rm -rf "$work"
+	rm -rf "$work" "$others"
 }
 trap tidy EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 test/tools/copy_tree.sh "$work"
-other=$(test/tools/other_user.sh "$work" postgres)
+other=$(test/tools/other_user.sh "$others" postgres)
 mapfile -t other <<<"$other"
 
 pg_config=${PG_CONFIG:-pg_config}
