@@ -459,7 +459,7 @@ def forgets_who_left():
         client = Client(agent)
         uri = make_kek(client)
         dek = Dek(client, uri, 7)
-        agent.delay(400)
+        agent.delay(2000)
         stayers = [Client(agent) for _ in range(3)]
         leaver = Client(agent)
         leaver.post(UNWRAP, dek.request())
