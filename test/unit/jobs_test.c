@@ -509,9 +509,10 @@ check_groups(void)
 	(void) submit_behind(&request, 0, now + 1500000);
 	(void) submit_behind(&request, 1, now + 100000);
 	(void) submit_behind(&request, 2, now + 1000000);
-	(void) submit_behind(&request, 3, now + 2500000);
-	let_go(5, "(all are served)");
-	check(atomic_load(&groups) == 1 && atomic_load(&largest) == 2, "nor who would take more than half of another's: %d in a group", atomic_load(&largest));
+	(void) submit_behind(&request, 3, now + 1200000);
+	(void) submit_behind(&request, 4, now + 2500000);
+	let_go(6, "(all are served)");
+	check(atomic_load(&groups) == 1 && atomic_load(&largest) == 3, "nor who would take more than half of another's: %d in a group", atomic_load(&largest));
 
 	begin_hanging(FAR("a"), "a", 1);
 	request = request_of(PGE_FRAME_UNWRAP, "far://a.example/k", NULL);
