@@ -78,6 +78,11 @@ like(destroy(), qr/KE007.*AWS KMS has taken up the deletion.*look at its state/s
 is(there(), 'PendingDeletion', 'which it is');
 $aws->set(late => 0);
 like(destroy(), qr/AWS KMS deletes the key on \d{4}-/, 'once more finds it');
+$aws->ask('kms', $_, { KeyId => PgEnvelope::Moto::bare($arn{doomed}) }) for qw(cancel_key_deletion enable_key);
+is(there(), 'Enabled', 'a deletion that somebody calls off');
+$aws->set(told => { $arn{doomed} => [ 'PendingDeletion', 1 ] });
+like(destroy(), qr/AWS KMS deletes the key on /, 'and that still shows for a while');
+is(there(), 'PendingDeletion', 'is not taken for one on its way');
 $admin->query(q{SELECT envelope_enable_kek('doomed')});
 
 #

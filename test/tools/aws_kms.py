@@ -140,6 +140,7 @@ class Aws:
     def control(self, what, said, start_response):
         try:
             if what == "set":
+                self.old_states.update(said.pop("told", {}))
                 self.settings.update(said)
                 answer = {}
             else:

@@ -83,6 +83,7 @@ static PgeStatus look_after_rotation(AwsSession *aws, const KmsCall *call, const
 static bool is_rotated(const AwsRotations *before, const AwsRotations *after);
 static bool pause_looking(const KmsCall *call);
 static PgeStatus destroy(AwsSession *aws, const KmsCall *call, KmsResult *result);
+static PgeStatus look_after_deletion(AwsSession *aws, const KmsCall *call, PgeStatus status, AwsKeyInfo *key, char *detail);
 static void tell_deletion(const AwsKeyInfo *key, char *detail);
 static PgeStatus restore(AwsSession *aws, const KmsCall *call, KmsResult *result);
 static PgeStatus change(AwsSession *aws, const KmsCall *call, AwsOperation operation, int window_days, char *detail);
@@ -423,34 +424,46 @@ pause_looking(const KmsCall *call)
 static PgeStatus
 destroy(AwsSession *aws, const KmsCall *call, KmsResult *result)
 {
-	char		why[KMS_DETAIL_LEN];
 	AwsKeyInfo	key;
-	PgeStatus	asked;
+	bool		seen;
 	PgeStatus	status = ask_key(aws, call, &key, result->detail);
 
 	if (status != PGE_OK)
 		return status;
-	if (!is_to_be_deleted(&key))
-	{
-		status = change(aws, call, AWS_SCHEDULE_DELETION,
-						call->immediate ? AWS_WINDOW_DAYS_MIN : AWS_WINDOW_DAYS_MAX, result->detail);
-		if (status != PGE_OK && status != PGE_UNAVAILABLE && status != PGE_KEK_UNUSABLE)
-			return status;
-		/* whatever became of the answer, the key says it */
-		snprintf(why, sizeof(why), "%s", result->detail);
-		asked = ask_changed_key(aws, call, &key, result->detail);
-		if (asked != PGE_OK || !is_to_be_deleted(&key))
-		{
-			if (status == PGE_OK)
-				pge_kms_detail(result->detail, "AWS KMS has taken up the deletion of the key, and does not show it yet: look at its state in AWS KMS, and repeat this.");
-			else
-				pge_kms_detail(result->detail, "%s%s", why, asked == PGE_OK && status == PGE_UNAVAILABLE ? " The key's deletion is not scheduled." :
-							   " The key's deletion may have been scheduled: look at its state in AWS KMS.");
-			return status == PGE_OK ? PGE_UNAVAILABLE : status;
-		}
-	}
-	tell_deletion(&key, result->detail);
-	return PGE_OK;
+
+	/*
+	 * What it shows may be old: that a deletion is on its way counts once AWS
+	 * has refused another for it, or has taken it up
+	 */
+	seen = is_to_be_deleted(&key);
+	status = change(aws, call, AWS_SCHEDULE_DELETION,
+					call->immediate ? AWS_WINDOW_DAYS_MIN : AWS_WINDOW_DAYS_MAX, result->detail);
+	if (seen && status == PGE_KEK_UNUSABLE)
+		status = PGE_OK;
+	else if (status == PGE_OK || status == PGE_UNAVAILABLE || status == PGE_KEK_UNUSABLE)
+		status = look_after_deletion(aws, call, status, &key, result->detail);
+	if (status == PGE_OK)
+		tell_deletion(&key, result->detail);
+	return status;
+}
+
+/* Whatever became of the answer, the key says whether it is to be deleted. */
+static PgeStatus
+look_after_deletion(AwsSession *aws, const KmsCall *call, PgeStatus status, AwsKeyInfo *key, char *detail)
+{
+	char		why[KMS_DETAIL_LEN];
+	PgeStatus	asked;
+
+	snprintf(why, sizeof(why), "%s", detail);
+	asked = ask_changed_key(aws, call, key, detail);
+	if (asked == PGE_OK && is_to_be_deleted(key))
+		return PGE_OK;
+	if (status == PGE_OK)
+		pge_kms_detail(detail, "AWS KMS has taken up the deletion of the key, and does not show it yet: look at its state in AWS KMS, and repeat this.");
+	else
+		pge_kms_detail(detail, "%s%s", why, asked == PGE_OK && status == PGE_UNAVAILABLE ? " The key's deletion is not scheduled." :
+					   " The key's deletion may have been scheduled: look at its state in AWS KMS.");
+	return status == PGE_OK ? PGE_UNAVAILABLE : status;
 }
 
 /* The same key in another region opens what this one wrapped. */
