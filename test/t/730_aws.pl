@@ -242,4 +242,22 @@ for my $name (sort keys %secret)
 	is_deeply([ grep { index($place{$_}, $secret{$name}) >= 0 } sort keys %place ], [], "no $name in log, views, probe, command lines or environments");
 }
 ok(index($place{log}, 'AWS refuses the credential') >= 0 && index($place{views}, $arn{acme}) >= 0 && $place{cmdline} =~ /pg_envelope_agent/ && index($place{environ}, 'PATH=') >= 0, '(where others are found)');
+
+#
+# README's steps, with a key, an endpoint and a credential that are here.
+#
+my $lines = PgEnvelope::Moto::readme('aws configuration');
+cmp_ok(scalar(split /\n/, $lines), '<=', 10, 'its configuration has ten lines at most');
+PgEnvelope::Moto::write_file("$dir/readme.conf", $lines);
+my ($understood) = run_command([ "$ENV{PGE_BINDIR}/pg_envelope_agent", 'check-config', "$dir/readme.conf" ]);
+is($? >> 8, 0, 'it is understood as it stands') or diag($understood);
+is($lines =~ s/111122223333/123456789012/g, 1, 'with an account');
+is($lines =~ s/^auth = imds.*$/join "\n", grep { !m{^(?:\[|region|allow)} } split m{\n}, $aws->section('prod', $user, '')/me, 1, 'an endpoint and a credential');
+PgEnvelope::Moto::write_file("$dir/kms.conf", $lines);
+$node->restart;
+my $steps = PgEnvelope::Moto::readme('aws sql') =~ s/arn:aws:kms:eu-west-1:111122223333:key\/[-0-9a-f]+/$arn{second}/gr;
+$node->safe_psql('postgres', 'CREATE DATABASE readme');
+is($node->safe_psql('readme', "CREATE EXTENSION pg_envelope; $steps"), "aws-kms://$arn{second}\n1", 'its SQL');
+is($node->safe_psql('readme', q{SELECT envelope_cache_flush(); SELECT envelope_decrypt(envelope_encrypt('value', 'acme'), 'acme')}) =~ s/^\d+\n//r, 'value', 'a value opens');
+
 done_testing();

@@ -4,7 +4,7 @@
 #	$aws->endpoint;                       # "http://127.0.0.1:PORT"
 #	my $arn = $aws->key;                  # makes one in eu-west-1, or in the region that is named
 #	$aws->ask('kms', 'create_alias', { AliasName => ..., TargetKeyId => ... });   # the answer; dies of an error
-#	my $user = $aws->user('db');          # may do what the README says; {file, secret, ...}
+#	my $user = $aws->user('db');          # may do what README's policy says; {file, secret, ...}
 #	$aws->section('prod', $user, 'allow_keys = arn:*');    # of pg_envelope.kms_config_file
 #	$aws->requests;                       # [{operation, key, status, code, signature, context, ...}, ...] to KMS since the last time
 #	$aws->set(clock => 3600, fail => { Decrypt => { status => 400, code => 'DisabledException' } });
@@ -27,8 +27,17 @@ use PgEnvelope::Cluster;
 
 my $tools = "$FindBin::RealBin/../tools";
 my $why_not = '';
-# (moto knows one right for ReEncrypt, and of a policy's resources "*" alone.)
-my @key_actions = map { "kms:$_" } qw(Encrypt Decrypt ReEncrypt* DescribeKey);
+
+# README's text between its marks.
+sub readme
+{
+	my ($name) = @_;
+	my ($block) = PostgreSQL::Test::Utils::slurp_file("$FindBin::RealBin/../../README.md") =~ /<!-- \Q$name\E -->\n```\w+\n(.*?)```/s;
+	return $block // croak "README has no $name";
+}
+
+# What the agent may do is what README says.  (moto knows of a policy's resources "*" alone.)
+my @key_actions = @{ decode_json(readme('aws policy'))->{Statement}[0]{Action} };
 
 # What is skipped here is a failure where nothing may be skipped (test/suites.sh).
 sub why_not { return "no moto: $why_not"; }
