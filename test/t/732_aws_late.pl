@@ -86,6 +86,33 @@ is(there(), 'PendingDeletion', 'is not taken for one on its way');
 $admin->query(q{SELECT envelope_enable_kek('doomed')});
 
 #
+# A key that somebody else has disabled is not ours to enable.
+#
+sub enable { my (undef, $err) = $admin->try(q{SELECT envelope_enable_kek('doomed')}); return $err; }
+sub enabling { return scalar grep { $_->{operation} eq 'EnableKey' } @{ $aws->requests }; }
+
+destroy();
+$aws->ask('kms', 'cancel_key_deletion', { KeyId => PgEnvelope::Moto::bare($arn{doomed}) });
+enabling();
+like(enable(), qr/KE011.*The key is disabled.*by who may decide that; then repeat this/s, 'a deletion that somebody has called off, and the key is still disabled');
+is(enabling(), 0, 'it is not asked to be enabled');
+is(state_of() . ' ' . there(), 'destroyed Disabled', 'and stays as it is');
+$aws->set(told => { $arn{doomed} => [ 'PendingDeletion', 1 ] });
+like(enable(), qr/KE011.*The key is disabled.*by who may decide that/s, 'nor when that shows only behind the attempt to call it off');
+is(there(), 'Disabled', 'it stays disabled');
+$aws->ask('kms', 'enable_key', { KeyId => PgEnvelope::Moto::bare($arn{doomed}) });
+enabling();
+is(enable(), '', 'once they have enabled it');
+is(state_of() . ' ' . enabling(), 'enabled 0', 'the KEK is enabled, too');
+destroy();
+$aws->set(fail => { EnableKey => { status => 503, body => '' } });
+like(enable(), qr/KE007.*Its deletion has been called off, and it is disabled until it is enabled in AWS KMS/s, 'a deletion that was called off, and nothing more: said so');
+is(state_of() . ' ' . there(), 'destroyed Disabled', 'which is so');
+$aws->set(fail => {});
+$aws->ask('kms', 'enable_key', { KeyId => PgEnvelope::Moto::bare($arn{doomed}) });
+is(enable(), '', 'enabled there, it is repeated');
+
+#
 # A multi-Region key whose replicas are still there: AWS has taken its deletion up, and it opens nothing.
 #
 $aws->set(replicated => JSON::PP::true);

@@ -86,6 +86,7 @@ static PgeStatus destroy(AwsSession *aws, const KmsCall *call, KmsResult *result
 static PgeStatus look_after_deletion(AwsSession *aws, const KmsCall *call, PgeStatus status, AwsKeyInfo *key, char *detail);
 static void tell_deletion(const AwsKeyInfo *key, char *detail);
 static PgeStatus restore(AwsSession *aws, const KmsCall *call, KmsResult *result);
+static PgeStatus enable(AwsSession *aws, const KmsCall *call, AwsKeyInfo *key, char *detail);
 static PgeStatus change(AwsSession *aws, const KmsCall *call, AwsOperation operation, int window_days, char *detail);
 static bool is_to_be_deleted(const AwsKeyInfo *key);
 static PgeStatus ask_changed_key(AwsSession *aws, const KmsCall *call, AwsKeyInfo *key, char *detail);
@@ -482,36 +483,53 @@ tell_deletion(const AwsKeyInfo *key, char *detail)
 		pge_kms_detail_append(detail, "It is a multi-Region key: in each other region where it is, it opens what it wrapped until it is deleted there, too.");
 }
 
-/* A key whose deletion was called off is disabled. */
+/*
+ * A key whose deletion we have called off is disabled by that, and only then it is ours to
+ * enable: who disabled any other had a reason.
+ */
 static PgeStatus
 restore(AwsSession *aws, const KmsCall *call, KmsResult *result)
 {
 	AwsKeyInfo	key;
+	bool		called_off = false;
 	PgeStatus	status = ask_key(aws, call, &key, result->detail);
 
 	if (status == PGE_OK && is_to_be_deleted(&key))
 	{
 		status = change(aws, call, AWS_CANCEL_DELETION, 0, result->detail);
-
-		/*
-		 * what is not pending any more somebody else has called off, or we
-		 * have
-		 */
-		if (status == PGE_OK || status == PGE_UNAVAILABLE || status == PGE_KEK_UNUSABLE)
+		called_off = status == PGE_OK || status == PGE_UNAVAILABLE;
+		/* what is not pending any more somebody else has called off */
+		if (called_off || status == PGE_KEK_UNUSABLE)
 			status = ask_changed_key(aws, call, &key, result->detail);
 	}
-	if (status == PGE_OK && strcmp(key.state, "Disabled") == 0)
-	{
-		status = change(aws, call, AWS_ENABLE, 0, result->detail);
-		if (status == PGE_OK || status == PGE_UNAVAILABLE)
-			status = ask_changed_key(aws, call, &key, result->detail);
-	}
+	if (status == PGE_OK && called_off && strcmp(key.state, "Disabled") == 0)
+		status = enable(aws, call, &key, result->detail);
 	if (status == PGE_OK)
 		status = pge_aws_check_key(&key, result->detail);
+	if (status == PGE_KEK_UNUSABLE && strcmp(key.state, "Disabled") == 0)
+		pge_kms_detail_append(result->detail, "Its deletion is not scheduled, and it was not envelope_enable_kek that left it disabled: it is enabled by who may decide that; then repeat this.");
 	if (status != PGE_OK)
 		return status;
 	snprintf(result->kek_version, sizeof(result->kek_version), "%s", key.material);
 	pge_kms_detail(result->detail, "AWS KMS keeps the key, and it is enabled.");
+	return PGE_OK;
+}
+
+/* Whatever became of the answer, the key says whether it is. */
+static PgeStatus
+enable(AwsSession *aws, const KmsCall *call, AwsKeyInfo *key, char *detail)
+{
+	PgeStatus	status = change(aws, call, AWS_ENABLE, 0, detail);
+
+	if (status == PGE_OK || status == PGE_UNAVAILABLE)
+		status = ask_changed_key(aws, call, key, detail);
+	if (status != PGE_OK || strcmp(key->state, "Disabled") == 0)
+	{
+		if (status == PGE_OK)
+			pge_kms_detail(detail, "AWS KMS does not show yet that the key is enabled.");
+		pge_kms_detail_append(detail, "Its deletion has been called off, and it is disabled until it is enabled in AWS KMS (EnableKey): do that, then repeat this.");
+		return status == PGE_OK ? PGE_UNAVAILABLE : status;
+	}
 	return PGE_OK;
 }
 
