@@ -46,6 +46,8 @@ static const StatusRow status_rows[] = {
 	"Check the credential of the key service, for a local KEK \"pg_envelope.keyring_passphrase_command\", then reload the server."},
 	{PGE_DENIED, PGE_ERRCODE_DENIED,
 	"Have it allowed where the detail says: in the key service, or in \"pg_envelope.kms_config_file\" (then reload the server)."},
+	{PGE_USED_UP, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+	"Have the quota raised where the service does that; or make another KEK with envelope_create_kek, and move to it with rewrap_all."},
 	{PGE_KEK_UNUSABLE, PGE_ERRCODE_KEK_UNUSABLE,
 	"Check the KEK's state and kind where it lives."},
 	{PGE_KEK_NOT_FOUND, PGE_ERRCODE_KEK_NOT_FOUND,

@@ -43,6 +43,8 @@ pge_status_name(PgeStatus status)
 			return "wrapping damaged";
 		case PGE_DENIED:
 			return "denied";
+		case PGE_USED_UP:
+			return "quota used up";
 		case PGE_INVALID:
 			return "invalid";
 		case PGE_TOO_LARGE:

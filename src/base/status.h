@@ -35,6 +35,8 @@ typedef enum PgeStatus
 								 * value differs */
 	PGE_DENIED = 27,			/* the service, or its configuration, does not
 								 * let us */
+	PGE_USED_UP = 28,			/* a quota of the service's; waiting does not
+								 * help */
 
 	/* arguments, resources, ourselves */
 	PGE_INVALID = 40,			/* an argument or a configuration is wrong */

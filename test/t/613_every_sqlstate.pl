@@ -111,7 +111,8 @@ my @answers = (
 	[ 20, 'KE006', qr/^Try again; .*envelope_status\(\) and the server's log/ ], [ 21, 'KE007', qr/^Try again; .*pg_envelope_agent keyring check/ ],
 	[ 22, 'KE008', qr/^Try again later, or raise "pg_envelope\.kms_concurrency"/ ], [ 23, 'KE009', qr/^Check the credential of the key service, for a local KEK "pg_envelope\.keyring_passphrase_command"/ ],
 	[ 24, 'KE011', qr/^Check the KEK's state and kind/ ], [ 25, 'KE012', qr/pg_envelope_agent keyring restore/ ],
-	[ 26, 'KE013', qr/restore it from a backup/ ], [ 27, 'KE010', qr/^Have it allowed where the detail says: .*pg_envelope\.kms_config_file/ ], [ 40, '22023', undef ], [ 41, '54000', undef ], [ 42, '53200', undef ],
+	[ 26, 'KE013', qr/restore it from a backup/ ], [ 27, 'KE010', qr/^Have it allowed where the detail says: .*pg_envelope\.kms_config_file/ ],
+	[ 28, '53400', qr/^Have the quota raised .*envelope_create_kek.*rewrap_all/ ], [ 40, '22023', undef ], [ 41, '54000', undef ], [ 42, '53200', undef ],
 	[ 43, '58030', qr/^Check the disk and the rights/ ], [ 44, '58000', qr/^Check the configuration of OpenSSL/ ],
 	[ 45, 'KE015', qr/shared_preload_libraries = 'pg_envelope'/ ], [ 46, '55P03', qr/try again/ ],
 	[ 999, 'KE007', qr/^Try again; .*pg_envelope_agent keyring check/ ]);

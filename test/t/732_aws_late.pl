@@ -12,7 +12,7 @@ use Test::More;
 
 my $dir = PostgreSQL::Test::Utils::tempdir_short();
 my $aws = PgEnvelope::Moto->new($dir) or plan skip_all => 'SKIP: ' . PgEnvelope::Moto::why_not();
-my %arn = map { $_ => $aws->key } qw(acme doomed);
+my %arn = map { $_ => $aws->key } qw(acme doomed stored);
 my $user = $aws->user('db', qw(RotateKeyOnDemand ListKeyRotations ScheduleKeyDeletion CancelKeyDeletion EnableKey));
 PgEnvelope::Moto::write_file("$dir/kms.conf", $aws->section('prod', $user, "allow_keys = arn:aws:kms:eu-west-1:123456789012:key/*\nallow_destroy = on"));
 my $node = PgEnvelope::Cluster->new('late', 'pg_envelope.kms_config_file' => "$dir/kms.conf");
@@ -121,4 +121,29 @@ is(state_of() . ' ' . there(), 'destroyed PendingDeletion', 'here and there');
 like(destroy(), qr/after the last of its replicas/, 'and once more');
 $admin->query(q{SELECT envelope_enable_kek('doomed')});
 is(state_of() . ' ' . there(), 'enabled Enabled', 'it can be called off');
+
+#
+# The trouble of one key's own store is not its neighbours'.
+#
+$admin->query("SELECT envelope_create_kek('stored', '$arn{stored}'); SELECT envelope_create_key('stored', 'stored'); SELECT envelope_create_key('beside', 'acme'); CREATE TABLE t AS SELECT k, envelope_encrypt(k, k) AS sealed FROM unnest(ARRAY['stored', 'beside']) k");
+sub opens { my ($key) = @_; return $admin->try("SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, '$key') FROM t WHERE k = '$key'"); }
+$aws->set(fail => { Decrypt => { status => 500, code => 'KeyUnavailableException', key => $arn{stored} } });
+$aws->requests;
+like((opens('stored'))[1], qr/KE007.*AWS KMS does not reach the key now: its key store.*KeyUnavailableException/s, 'a key whose store is away') for 1 .. 4;
+cmp_ok(scalar(grep { $_->{status} == 500 } @{ $aws->requests }), '>=', 8, 'it is asked for each time, more often than a service that is away would be');
+like((opens('beside'))[0], qr/^beside$/m, 'its neighbour in the section opens');
+$aws->set(fail => { Decrypt => { status => 400, code => 'CustomKeyStoreInvalidStateException', key => $arn{stored} } });
+like((opens('stored'))[1], qr/KE011.*key store of the key.*CustomKeyStoreInvalidStateException/s, 'a store that is disconnected');
+like((opens('beside'))[0], qr/^beside$/m, 'its neighbour opens');
+$aws->set(fail => {});
+like((opens('stored'))[0], qr/^stored$/m, 'and so does the key when its store is back');
+
+#
+# A key that has been rotated as often as AWS does it.
+#
+$aws->set(fail => { RotateKeyOnDemand => { status => 400, code => 'LimitExceededException' } });
+my (undef, $limit) = $admin->try(q{SELECT envelope_rotate_kek('acme')});
+like($limit, qr/53400.*25 times in its life.*LimitExceededException/s, 'one rotation too many says so');
+like($limit, qr/HINT:.*envelope_create_kek, and move to it with rewrap_all/, 'and what to do');
+unlike($limit, qr/polic/, 'which has nothing to do with policies');
 done_testing();

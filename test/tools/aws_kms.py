@@ -14,7 +14,7 @@
 # POST /_test/set {"clock": seconds ahead, "materials": bool, "gather": the first Decrypts, which are answered together,
 #	"late": how often a key's state or material is told as it was before it was changed, "replicated": a deletion waits for replicas,
 #	"fail": {operation: fault}}; a fault is
-#	{"status", "code", "message", "type_header", "body", "after" (it was done all the same), "times"}
+#	{"status", "code", "message", "type_header", "body", "after" (it was done all the same), "times", "key" (only of this ARN)}
 #
 # SPDX-License-Identifier: PostgreSQL
 import hashlib
@@ -159,7 +159,7 @@ class Aws:
             if operation == "Decrypt":
                 self.gather()
             self.check_time(environ)
-            fault = self.planned(operation)
+            fault = self.planned(operation, body)
             if fault is not None and not fault.after:
                 raise fault
             said = json.loads(body)
@@ -194,16 +194,16 @@ class Aws:
                 self.gathered.notify_all()
                 self.gathered.wait_for(lambda: self.settings["gather"] == 0, timeout=60)
 
-    def planned(self, operation):
+    def planned(self, operation, body):
         with self.lock:
             fault = self.settings["fail"].get(operation)
-            if fault is None:
+            if fault is None or fault.get("key", json.loads(body).get("KeyId")) != json.loads(body).get("KeyId"):
                 return None
             if "times" in fault:
                 fault["times"] -= 1
                 if fault["times"] <= 0:
                     del self.settings["fail"][operation]
-        return Fault(**fault)
+        return Fault(**{name: fault[name] for name in fault if name != "key"})
 
     def backend(self, environ):
         return kms_backends[DEFAULT_ACCOUNT_ID][aws_signature.parts(environ["raw_headers"])[1]]

@@ -179,7 +179,7 @@ def wrong_texts():
 
 
 def errors():
-    known = {"ThrottlingException": "throttled", "LimitExceededException": "denied", "KMSInternalException": "unavailable", "DependencyTimeoutException": "unavailable", "KeyUnavailableException": "unavailable",
+    known = {"ThrottlingException": "throttled", "LimitExceededException": "used-up", "KMSInternalException": "unavailable", "DependencyTimeoutException": "unavailable", "KeyUnavailableException": "unavailable",
              "ExpiredTokenException": "unauthenticated", "UnrecognizedClientException": "unauthenticated", "InvalidSignatureException": "unauthenticated", "InvalidClientTokenId": "unauthenticated",
              "RequestExpired": "unauthenticated", "AccessDeniedException": "denied", "OptInRequired": "denied", "DisabledException": "unusable", "KMSInvalidStateException": "unusable", "InvalidKeyUsageException": "unusable",
              "InvalidCiphertextException": "damaged", "IncorrectKeyException": "damaged", "NotFoundException": "missing", "ValidationException": "invalid", "Unheard": "invalid", CANARY: "invalid"}
@@ -209,7 +209,7 @@ def rotations():
     for bite in (body_is(b"{}"), body_is(b""), body_is(b"null")):
         # AWS rotates behind its answer, so this is none that is wrong
         add("rotation-not-done", "rotate", not_acting(bite), "ok")
-    for code, status in (("LimitExceededException", "denied"), ("AccessDeniedException", "denied"), ("UnsupportedOperationException", "unusable"), ("DisabledException", "unusable"),
+    for code, status in (("LimitExceededException", "used-up"), ("AccessDeniedException", "denied"), ("UnsupportedOperationException", "unusable"), ("DisabledException", "unusable"),
                          ("ThrottlingException", "throttled"), ("ConflictException", "unusable")):
         add("rotation-not-done", "rotate", not_acting(says(400, error(code))), status)
     for bite in (lost(raw(lambda body: b"")), lost(reset(0)), lost(says(500, error("KMSInternalException"))), lost(says(503, b"")), body_is(b"{}"), body_is(b"<html>")):

@@ -381,6 +381,49 @@ test_breaker(void)
 	pge_http_service_stop(service);
 }
 
+static bool
+is_500(const HttpAnswer *answer)
+{
+	return answer->status == 500;
+}
+
+static void
+test_trouble_of_one_key(void)
+{
+	static const Step of_key[] = {{.status = 500}, {.status = -1}};
+	static const Step mixed[] = {{.status = 503}, {.status = 500}, {.status = 503}, {.status = 503}, {.status = 500}, {.status = 503}, {.status = 503}, {.status = 200}, {.status = -1}};
+	static const Step probed[] = {{.status = 503}, {.status = 503}, {.status = 503}, {.status = 503}, {.status = 503}, {.status = 500}, {.status = 200}, {.status = -1}};
+	HttpPolicy	policy = quick;
+	HttpService *service = start(&quick, NULL, of_key);
+	int			wrong = 0;
+
+	provider.is_of_key = is_500;
+	for (int i = 0; i < 20; i++)
+		wrong += call(service) != PGE_UNAVAILABLE;
+	check(wrong == 0 && pool.exchanges >= 20, "trouble of one key: each call asks (%d)", pool.exchanges);
+	pool.steps = ok;
+	check_status(call(service), PGE_OK, "the neighbour is served");
+	pge_http_service_stop(service);
+
+	policy.tries = 1;
+	service = start(&policy, NULL, mixed);
+	provider.is_of_key = is_500;
+	for (int i = 0; i < 7; i++)
+		(void) call(service);
+	check_status(call(service), PGE_UNAVAILABLE, "nor does it show that the service is there");
+	check(pool.exchanges == 7, "five failures of its own open the breaker");
+	pge_http_service_stop(service);
+
+	service = start(&policy, NULL, probed);
+	provider.is_of_key = is_500;
+	for (int i = 0; i < 5; i++)
+		(void) call(service);
+	atomic_fetch_add(&later_ms, HOUR_MS);
+	check_status(call(service), PGE_UNAVAILABLE, "a probe meets the key");
+	check_status(call(service), PGE_OK, "another may take its place at once");
+	pge_http_service_stop(service);
+}
+
 static void
 test_probes_that_fail(void)
 {
@@ -932,6 +975,7 @@ main(void)
 	test_budget_of_waits();
 	test_short_deadlines();
 	test_breaker();
+	test_trouble_of_one_key();
 	test_probes_that_fail();
 	test_denials();
 	test_cancelled_exchanges();

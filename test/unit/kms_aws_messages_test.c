@@ -115,8 +115,9 @@ static const Meaning meanings[] = {
 	{400, "{\"__type\":\"DisabledException\",\"code\":\"NotFoundException\"}", "NotFoundException", PGE_KEK_UNUSABLE, "disabled"},
 	{400, "{\"__type\":\"InvalidCiphertextException\"}", "", PGE_WRAPPING_DAMAGED, "another row"}, {400, TYPE("IncorrectKeyException"), "", PGE_WRAPPING_DAMAGED, "another key"},
 	{400, TYPE("DisabledException"), "", PGE_KEK_UNUSABLE, "EnableKey"}, {400, TYPE("KMSInvalidStateException"), "", PGE_KEK_UNUSABLE, "pending deletion"},
+	{400, TYPE("CustomKeyStoreInvalidStateException"), "", PGE_KEK_UNUSABLE, "key store of the key"}, {400, TYPE("CloudHsmClusterNotActiveException"), "", PGE_KEK_UNUSABLE, "key store of the key"},
 	{400, TYPE("InvalidKeyUsageException"), "", PGE_KEK_UNUSABLE, "symmetric"}, {400, TYPE("UnsupportedOperationException"), "", PGE_KEK_UNUSABLE, "does not do this"},
-	{400, TYPE("ConflictException"), "", PGE_KEK_UNUSABLE, "Something else"}, {400, TYPE("LimitExceededException"), "", PGE_DENIED, "25 times"},
+	{400, TYPE("ConflictException"), "", PGE_KEK_UNUSABLE, "Something else"}, {400, TYPE("LimitExceededException"), "", PGE_USED_UP, "25 times"},
 	{400, TYPE("AccessDeniedException"), "", PGE_DENIED, "denies"}, {403, TYPE("AccessDeniedException"), "", PGE_DENIED, "denies"}, {403, XML("AccessDenied"), "", PGE_DENIED, "denies"},
 	{403, TYPE("OptInRequired"), "", PGE_DENIED, "opted in"}, {403, TYPE("NotAuthorized"), "", PGE_DENIED, "denies"},
 	{400, TYPE("ExpiredTokenException"), "", PGE_UNAUTHENTICATED, "expired"}, {403, XML("ExpiredToken"), "", PGE_UNAUTHENTICATED, "expired"},
@@ -130,7 +131,7 @@ static const Meaning meanings[] = {
 	{400, TYPE("ThrottlingException"), "", PGE_THROTTLED, "throttles"}, {429, TYPE("Throttling"), "", PGE_THROTTLED, "throttles"}, {400, TYPE("TooManyRequestsException"), "", PGE_THROTTLED, "throttles"},
 	{400, TYPE("RequestLimitExceeded"), "", PGE_THROTTLED, "throttles"}, {503, TYPE("SlowDown"), "", PGE_THROTTLED, "throttles"}, {400, TYPE("PriorRequestNotComplete"), "", PGE_THROTTLED, "throttles"},
 	{400, TYPE("ThrottledException"), "", PGE_THROTTLED, "throttles"}, {400, TYPE("RequestThrottled"), "", PGE_THROTTLED, "throttles"}, {400, TYPE("RequestThrottledException"), "", PGE_THROTTLED, "throttles"},
-	{500, TYPE("KMSInternalException"), "", PGE_UNAVAILABLE, "could not do it now"}, {503, TYPE("DependencyTimeoutException"), "", PGE_UNAVAILABLE, "could not"}, {400, TYPE("KeyUnavailableException"), "", PGE_UNAVAILABLE, "could not"},
+	{500, TYPE("KMSInternalException"), "", PGE_UNAVAILABLE, "could not do it now"}, {503, TYPE("DependencyTimeoutException"), "", PGE_UNAVAILABLE, "does not reach the key"}, {400, TYPE("KeyUnavailableException"), "", PGE_UNAVAILABLE, "does not reach the key"},
 	{400, TYPE("RequestTimeoutException"), "", PGE_UNAVAILABLE, "could not"}, {408, TYPE("RequestTimeout"), "", PGE_UNAVAILABLE, "could not"}, {500, TYPE("InternalFailure"), "", PGE_UNAVAILABLE, "could not"},
 	{400, TYPE("ValidationException"), "", PGE_INVALID, "ValidationException"}, {400, TYPE("InvalidArnException"), "", PGE_INVALID, "ARN"}, {400, TYPE("DryRunOperationException"), "", PGE_INVALID, "DryRun"}, {400, TYPE("InvalidGrantTokenException"), "", PGE_INVALID, "wrong"},
 	{400, TYPE("Canary" CANARY), "", PGE_INVALID, "HTTP 400"}, {400, TYPE("canary4be1"), "", PGE_INVALID, "HTTP 400"}, {403, "<html>" CANARY "</html>", "", PGE_DENIED, "HTTP 403"}, {401, "", "", PGE_DENIED, "HTTP 401"},
@@ -159,6 +160,7 @@ check_meanings(void)
 				   "HTTP %d %.60s: %s", meaning->http, meaning->body, pge_status_name(meaning->status)))
 			printf("#   %s: %s\n", pge_status_name(status), detail);
 		check(pge_aws_is_clock_error(&answer) == (strcmp(meaning->says, "clock") == 0), "and it is about the time or not");
+		check(pge_aws_is_of_key(&answer) == (strcmp(meaning->says, "does not reach the key") == 0), "and of one key alone or not");
 	}
 }
 

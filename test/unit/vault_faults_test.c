@@ -218,7 +218,7 @@ read_statuses(char *words)
 	}			known[] = {
 		{"ok", PGE_OK}, {"unavailable", PGE_UNAVAILABLE}, {"throttled", PGE_THROTTLED}, {"unauthenticated", PGE_UNAUTHENTICATED},
 		{"unusable", PGE_KEK_UNUSABLE}, {"missing", PGE_KEK_NOT_FOUND}, {"damaged", PGE_WRAPPING_DAMAGED}, {"denied", PGE_DENIED},
-		{"invalid", PGE_INVALID},
+		{"invalid", PGE_INVALID}, {"used-up", PGE_USED_UP},
 	};
 	uint64_t	allowed = 0;
 	char	   *rest = NULL;

@@ -268,12 +268,16 @@ say_open(HttpCallState *state, int wait_ms)
 	return PGE_UNAVAILABLE;
 }
 
-/* By who was in a hurry, cancelled, or never got its turn. */
+/* By who was in a hurry, cancelled, or never got its turn; or of a key that is in trouble of its own. */
 static bool
 shows_nothing(const HttpCallState *state, PgeStatus status)
 {
+	const HttpServiceProvider *provider = state->service->config.provider;
+
 	if (!state->exchanged)
 		return true;
+	if (status == PGE_UNAVAILABLE && state->answer->status != 0 && provider->is_of_key != NULL)
+		return provider->is_of_key(state->answer);
 	if (status != PGE_UNAVAILABLE || state->answer->status != 0)
 		return false;
 	return is_cancelled(state) || !state->answer->begun ||

@@ -21,7 +21,7 @@
  *	else: final.
  * After HttpPolicy.breaker_failures PGE_UNAVAILABLE in a row (nothing else
  * counts: a denial is an answer, and a caller who gave it less than verdict_ms or
- * got no connection of the pool says nothing of the service) calls fail at once, but for one probe each
+ * got no connection of the pool says nothing of the service, nor does the trouble of one key) calls fail at once, but for one probe each
  * breaker_open_ms; the first success closes the breaker.
  *
  * While a refresh fails and the old credential is valid, calls go on with it.
@@ -54,6 +54,12 @@ typedef struct HttpServiceProvider
 	 * harmless.
 	 */
 	PgeStatus	(*classify) (const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
+
+	/*
+	 * Pure: is the PGE_UNAVAILABLE that classify() found in this answer the
+	 * trouble of one key, whose neighbours are served?  NULL: of none.
+	 */
+	bool		(*is_of_key) (const HttpAnswer *answer);
 } HttpServiceProvider;
 
 /* What a service is made of; "pool" and "arg" outlive it. */

@@ -107,6 +107,7 @@ const KmsProvider pge_kms_aws = {
 static const HttpServiceProvider aws_service = {
 	.credential = {.obtain = pge_aws_credentials_obtain, .changed = pge_aws_credentials_changed},
 	.classify = pge_aws_classify,
+	.is_of_key = pge_aws_is_of_key,
 };
 
 static PgeStatus

@@ -52,6 +52,8 @@ typedef struct KnownError
 #define AWS_DOWN_TEXT	"AWS KMS could not do it now."
 #define REFUSED_TEXT	"AWS refuses the credential: its key or its signature is not valid there."
 #define EXPIRED_TEXT	"AWS refuses the credential: it has expired."
+#define KEY_AWAY_TEXT	"AWS KMS does not reach the key now: its key store (a CloudHSM, or one outside of AWS) may be away."
+#define STORE_TEXT		"The key store of the key (a CloudHSM, or one outside of AWS) is not available: look at its state in AWS KMS."
 #define DENIED_TEXT		"AWS denies it."
 #define CLOCK_TEXT		"AWS takes the time of the signature for wrong: set this machine's clock."
 #define KIND_TEXT		"The key is of a kind that cannot do this: KEKs are symmetric keys for encrypting and decrypting."
@@ -66,9 +68,9 @@ static const KnownError known_errors[] = {
 	{"RequestLimitExceeded", PGE_THROTTLED, BUSY_TEXT},
 	{"SlowDown", PGE_THROTTLED, BUSY_TEXT},
 	{"PriorRequestNotComplete", PGE_THROTTLED, BUSY_TEXT},
-	{"DependencyTimeoutException", PGE_UNAVAILABLE, AWS_DOWN_TEXT},
+	{"DependencyTimeoutException", PGE_UNAVAILABLE, KEY_AWAY_TEXT},
 	{"KMSInternalException", PGE_UNAVAILABLE, AWS_DOWN_TEXT},
-	{"KeyUnavailableException", PGE_UNAVAILABLE, AWS_DOWN_TEXT},
+	{"KeyUnavailableException", PGE_UNAVAILABLE, KEY_AWAY_TEXT},
 	{"InternalFailure", PGE_UNAVAILABLE, AWS_DOWN_TEXT},
 	{"ServiceUnavailable", PGE_UNAVAILABLE, AWS_DOWN_TEXT},
 	{"RequestTimeout", PGE_UNAVAILABLE, AWS_DOWN_TEXT},
@@ -87,9 +89,17 @@ static const KnownError known_errors[] = {
 	{"AccessDenied", PGE_DENIED, DENIED_TEXT},
 	{"OptInRequired", PGE_DENIED, "AWS denies it: the account or the region is not opted in."},
 	{"NotAuthorized", PGE_DENIED, DENIED_TEXT},
-	{"LimitExceededException", PGE_DENIED, "A quota of AWS KMS is used up: a key can be rotated on demand 25 times."},
+	{"LimitExceededException", PGE_USED_UP, "A quota of AWS KMS is used up: a key can be rotated on demand 25 times in its life. What the key has wrapped goes on to open."},
 	{"DisabledException", PGE_KEK_UNUSABLE, "The key is disabled: enable it in AWS KMS (EnableKey)."},
 	{"KMSInvalidStateException", PGE_KEK_UNUSABLE, "The key's state does not allow it: it is pending deletion, pending import, or its key store is not available."},
+	{"CustomKeyStoreInvalidStateException", PGE_KEK_UNUSABLE, STORE_TEXT},
+	{"CustomKeyStoreNotFoundException", PGE_KEK_UNUSABLE, STORE_TEXT},
+	{"CloudHsmClusterNotActiveException", PGE_KEK_UNUSABLE, STORE_TEXT},
+	{"CloudHsmClusterInvalidConfigurationException", PGE_KEK_UNUSABLE, STORE_TEXT},
+	{"XksKeyInvalidConfigurationException", PGE_KEK_UNUSABLE, STORE_TEXT},
+	{"XksKeyNotFoundException", PGE_KEK_UNUSABLE, STORE_TEXT},
+	{"XksProxyInvalidResponseException", PGE_KEK_UNUSABLE, STORE_TEXT},
+	{"XksProxyUriUnreachableException", PGE_KEK_UNUSABLE, STORE_TEXT},
 	{"InvalidKeyUsageException", PGE_KEK_UNUSABLE, KIND_TEXT},
 	{"UnsupportedOperationException", PGE_KEK_UNUSABLE, "AWS KMS does not do this with a key of this kind or origin."},
 	{"ConflictException", PGE_KEK_UNUSABLE, "Something else is being done to the key, as a rotation: look at it before you repeat it."},
@@ -102,6 +112,7 @@ static const KnownError known_errors[] = {
 	{"DryRunOperationException", PGE_INVALID, NULL},
 };
 
+static const char *const key_errors[] = {"KeyUnavailableException", "DependencyTimeoutException"};
 static const char *const clock_errors[] = {"RequestExpired", "RequestTimeTooSkewed"};
 
 /* These two may be about the time, and then say so. */
@@ -376,6 +387,15 @@ classify_number(int status, char *detail)
 	if (status >= 300 && status < 400)
 		pge_kms_detail(detail, "The service redirects (HTTP %d), which is not followed.", status);
 	return PGE_UNAVAILABLE;
+}
+
+/* The others of a key store are final: who answers them is there. */
+bool
+pge_aws_is_of_key(const HttpAnswer *answer)
+{
+	char		code[CODE_MAX + 1];
+
+	return read_code(answer, code) && is_among(code, key_errors, 2);
 }
 
 bool

@@ -49,6 +49,12 @@ extern PgeStatus pge_aws_key_body(const char *key_id, int window_days, PgeBuffer
 /* HttpServiceProvider.classify */
 extern PgeStatus pge_aws_classify(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
 
+/*
+ * HttpServiceProvider.is_of_key: is it the key's own store that is away (a CloudHSM, or
+ * one outside of AWS)?
+ */
+extern bool pge_aws_is_of_key(const HttpAnswer *answer);
+
 /* Was it the time in the signature that the service did not like? It has done nothing then. */
 extern bool pge_aws_is_clock_error(const HttpAnswer *answer);
 
