@@ -279,6 +279,13 @@ pge_settings_find_agent_user(void)
 {
 	struct passwd *user;
 
+	/* who names him means the keyring to be out of the server's reach */
+	if (pge_agent != PGE_AGENT_EXTERNAL && pge_agent_user[0] != '\0')
+		ereport(FATAL,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"pg_envelope.agent_user\" is \"%s\", and \"pg_envelope.agent\" is \"spawn\"", pge_agent_user),
+				 errdetail("An agent that the server starts runs as the server's own user, with the keys and credentials that this user can read."),
+				 errhint("Add pg_envelope.agent = external to postgresql.conf, or take pg_envelope.agent_user out.")));
 	if (pge_agent != PGE_AGENT_EXTERNAL)
 		return;
 	errno = 0;

@@ -34,6 +34,17 @@ $node->safe_psql('postgres', 'GRANT pg_monitor TO plain');
 my ($out, $err) = $node->try('SELECT count(*) > 9 FROM envelope_status()', user => 'plain');
 is($out, 't', 'but for monitoring');
 
+# An agent_user of a server that starts its agent would be followed by nobody.
+$node->stop;
+my $before = slurp_file($node->data_dir . '/postgresql.conf');
+my $from = -s $node->logfile;
+$node->append_conf('postgresql.conf', "pg_envelope.agent_user = 'nobody'");
+is($node->start(fail_ok => 1), 0, 'agent_user without agent = external: the server does not start');
+like(slurp_file($node->logfile, $from), qr/FATAL:.*"pg_envelope\.agent_user" is "nobody", and "pg_envelope\.agent" is "spawn".*HINT:  Add pg_envelope\.agent = external to postgresql\.conf/s, 'and says which line it misses');
+unlink $node->data_dir . '/postgresql.conf';
+append_to_file($node->data_dir . '/postgresql.conf', $before);
+$node->start;
+
 # A keyring file that no setting names lies beside the data directory.
 $node->append_conf('postgresql.conf', "pg_envelope.keyring_file = ''");
 $node->restart;

@@ -63,7 +63,7 @@ is((probe('--help'))[0], 0, 'there is help');
 #
 fails('a URI of nobody', 'config', qr/no key service "nowhere"/, 'nowhere:x');
 my $local = 'local:00000000-0000-4000-8000-000000000000';
-fails('no keyring', 'config keyring', qr/does not exist\. pg_envelope\.keyring_file says where/, '--keyring', "$dir/k/keyring", $local);
+fails('no keyring', 'config keyring', qr/does not exist\. pg_envelope\.keyring_file, or keyring_file in \[agent\], says where/, '--keyring', "$dir/k/keyring", $local);
 {
 	local %ENV = %ENV;
 	delete $ENV{PGDATA};

@@ -41,6 +41,7 @@ is($node->safe_psql('postgres', $cold), "f\nvalue", 'it still opens');
 
 # What is wrong has the hint for this agent.
 my $err = $node->fails_with(qq{SELECT envelope_create_kek('no', 'vault://$server/transit/keys/other')}, '22023', 'a key that its file does not allow');
+like($err, qr/Section \[vault corp\] of the agent's own configuration file does not allow the key/, 'which is its own, and not the server\'s');
 $bao->policy(db => 'path "transit/keys/acme" { capabilities = ["read"] }');
 $err = $node->fails_with($cold, 'KE010', 'a right that was taken away');
 like($err, qr/HINT: .*the agent's configuration \(then reload the agent\)/, 'has a hint for an agent of its own');

@@ -446,6 +446,24 @@ test_find(void)
 	found("vault:///transit/keys/a?instance=A", "There is no section [vault A]");
 }
 
+/* Whose file it is depends on who starts the agent. */
+static void
+test_find_of_service(void)
+{
+	KmsConfig  *config = parse("[agent]\nserver_user = root\n[vault a]\naddress = https://vault.internal:8200\nallow_databases = app\n[vault b]\naddress = https://b.internal:8200\n[local]\nallow_databases = app");
+	KeyUri		key = {.scheme = "vault", .path = "a", .server = "vault.internal:8200"};
+	const KmsInstance *instance;
+
+	check_status(pge_kms_config_find(config, &key, &fake_vault, &instance, detail), PGE_INVALID, "a key that a service's file does not allow");
+	check(strstr(detail, "Section [vault a] of the agent's own configuration file does not allow the key") != NULL, "which says whose file it is (%s)", detail);
+	memcpy(key.server, "c.internal:8200", 16);
+	check_status(pge_kms_config_find(config, &key, &fake_vault, &instance, detail), PGE_INVALID, "a server that it does not name");
+	check(strstr(detail, "No section [vault NAME] of the agent's own configuration file is for") != NULL, "likewise (%s)", detail);
+	check(pge_kms_instance_admits_database(&config->instances[0], text_bytes("other"), detail) == PGE_DENIED &&
+		  strstr(detail, "Section [local] of the agent's own configuration file has this database not") != NULL, "and a database (%s)", detail);
+	pge_kms_config_free(config);
+}
+
 static void
 test_find_without(void)
 {
@@ -526,6 +544,7 @@ main(void)
 	test_checked_once();
 	test_equal();
 	test_find();
+	test_find_of_service();
 	test_find_without();
 	test_admits();
 	test_admits_destruction();

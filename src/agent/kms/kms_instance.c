@@ -20,6 +20,7 @@ static bool is_addressed(const KmsInstance *instance, const KeyUri *key, const K
 static bool allows_key(const KmsInstance *instance, const char *path);
 static void say_not_configured(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
 static void say_not_allowed(const KmsInstance *instance, int addressed, const char *path, char *detail);
+static const char *file_of(const KmsInstance *instance);
 static void say_several(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
 static PgeStatus say_not_for(const KmsInstance *instance, const char *what, const char *list, char *detail);
 static void free_instance(KmsInstance *instance);
@@ -203,10 +204,18 @@ allows_key(const KmsInstance *instance, const char *path)
 	return false;
 }
 
+/* Of an agent that is a service it is its own, whatever the server's setting says. */
+static const char *
+file_of(const KmsInstance *instance)
+{
+	return instance->spawned ? "pg_envelope.kms_config_file" : "the agent's own configuration file";
+}
+
 static void
 say_several(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail)
 {
-	pge_kms_detail(detail, "Several sections of pg_envelope.kms_config_file serve this key: add ?instance=NAME to the URI, with one of the names");
+	pge_kms_detail(detail, "Several sections of %s serve this key: add ?instance=NAME to the URI, with one of the names",
+				   file_of(config->instances));
 	for (int i = 0; i < config->count; i++)
 	{
 		const KmsInstance *instance = &config->instances[i];
@@ -224,10 +233,10 @@ say_not_allowed(const KmsInstance *instance, int addressed, const char *path, ch
 
 	pge_kms_instance_heading(instance, heading);
 	if (addressed > 1)
-		pge_kms_detail(detail, "None of the %d sections of pg_envelope.kms_config_file with this address allows the key. One of them, as %s, needs the line",
-					   addressed, heading);
+		pge_kms_detail(detail, "None of the %d sections of %s with this address allows the key. One of them, as %s, needs the line",
+					   addressed, file_of(instance), heading);
 	else
-		pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file does not allow the key. It needs the line", heading);
+		pge_kms_detail(detail, "Section %s of %s does not allow the key. It needs the line", heading, file_of(instance));
 	if (instance->keys_line == 0)
 		pge_kms_detail_append(detail, "allow_keys = %s", path);
 	else
@@ -237,18 +246,19 @@ say_not_allowed(const KmsInstance *instance, int addressed, const char *path, ch
 static void
 say_not_configured(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail)
 {
+	const char *file = file_of(config->instances);
 	int			named = 0;
 
 	for (int i = 0; i < config->count; i++)
 		named += config->instances[i].provider == provider && strcmp(config->instances[i].name, key->instance) == 0;
 	if (key->instance[0] != '\0' && named == 0)
-		pge_kms_detail(detail, "There is no section [%s %s] in pg_envelope.kms_config_file.", provider->name, key->instance);
+		pge_kms_detail(detail, "There is no section [%s %s] in %s.", provider->name, key->instance, file);
 	else if (key->instance[0] != '\0')
-		pge_kms_detail(detail, "Section [%s %s] of pg_envelope.kms_config_file is not for \"%s\".", provider->name, key->instance, key->server);
+		pge_kms_detail(detail, "Section [%s %s] of %s is not for \"%s\".", provider->name, key->instance, file, key->server);
 	else if (key->server[0] != '\0')
-		pge_kms_detail(detail, "No section [%s NAME] of pg_envelope.kms_config_file is for \"%s\".", provider->name, key->server);
+		pge_kms_detail(detail, "No section [%s NAME] of %s is for \"%s\".", provider->name, file, key->server);
 	else
-		pge_kms_detail(detail, "There is no section [%s NAME] in pg_envelope.kms_config_file.", provider->name);
+		pge_kms_detail(detail, "There is no section [%s NAME] in %s.", provider->name, file);
 }
 
 /*
@@ -278,11 +288,11 @@ pge_kms_instance_admits_destruction(const KmsInstance *instance, PgeBytes databa
 		return status;
 	pge_kms_instance_heading(instance, heading);
 	if (instance->line == 0)
-		pge_kms_detail(detail, "SQL may destroy no KEK of the local keyring. For that pg_envelope.kms_config_file needs a section %s with the line allow_destroy = on",
-					   heading);
+		pge_kms_detail(detail, "SQL may destroy no KEK of the local keyring. For that %s needs a section %s with the line allow_destroy = on",
+					   file_of(instance), heading);
 	else
-		pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file does not let SQL destroy KEKs or call that off. It needs the line allow_destroy = on",
-					   heading);
+		pge_kms_detail(detail, "Section %s of %s does not let SQL destroy KEKs or call that off. It needs the line allow_destroy = on",
+					   heading, file_of(instance));
 	return PGE_DENIED;
 }
 
@@ -306,7 +316,7 @@ say_not_for(const KmsInstance *instance, const char *what, const char *list, cha
 {
 	char		heading[KMS_INSTANCE_HEADING_LEN];
 
-	pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file has this %s not in its %s.",
-				   pge_kms_instance_heading(instance, heading), what, list);
+	pge_kms_detail(detail, "Section %s of %s has this %s not in its %s.",
+				   pge_kms_instance_heading(instance, heading), file_of(instance), what, list);
 	return PGE_DENIED;
 }

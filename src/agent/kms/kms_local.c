@@ -190,7 +190,7 @@ local_reach(KmsSession *session, const KmsCall *call, KmsWay *way)
 		pge_kms_detail(step->detail, "%s, %s", pge_loaded_keyring_path(keyring),
 					   pge_loaded_keyring_protection(keyring) == KEYRING_SCRYPT ? "under a passphrase" : "plain");
 	else
-		pge_kms_detail(step->detail, "%s pg_envelope.keyring_file says where it is, \"pg_envelope_agent keyring\" looks at it and restores a copy.",
+		pge_kms_detail(step->detail, "%s pg_envelope.keyring_file, or keyring_file in [agent], says where it is, \"pg_envelope_agent keyring\" looks at it and restores a copy.",
 					   result.detail);
 	step->us = pge_monotonic_us() - before_us;
 	pge_secret_wipe(&result, sizeof(result));
