@@ -168,8 +168,8 @@ begin(Agent *agent, const PgeFrame *frame, const AgentSettings *settings)
 		return;
 	}
 	log_problem(agent, "there are local keys only");
-	memcpy(agent->socket_secret.bytes, frame->secret.data,
-		   PGE_SOCKET_SECRET_LEN);
+	pge_secret_copy(agent->socket_secret.bytes, frame->secret.data,
+					PGE_SOCKET_SECRET_LEN);
 	pge_jobs_set_concurrency(&agent->jobs, settings->kms_concurrency);
 	agent->configured = true;
 

@@ -495,7 +495,7 @@ apply_restore(Keyring *keyring, void *arg, char *detail)
 	if (status != PGE_OK)
 		return status;
 	pge_keyring_wipe(keyring);
-	*keyring = copy;
+	pge_secret_copy(keyring, &copy, sizeof(copy));
 	pge_secret_wipe(&copy, sizeof(copy));
 	if (keyring->header.serial < serial)
 		keyring->header.serial = serial;
@@ -538,6 +538,6 @@ apply_passphrase(Keyring *keyring, void *arg, char *detail)
 	(void) detail;
 	keyring->header.protection = protection->header.protection;
 	memcpy(keyring->header.salt, protection->header.salt, KEYRING_SALT_LEN);
-	keyring->file_key = protection->file_key;
+	pge_secret_copy(&keyring->file_key, &protection->file_key, sizeof(PgeSecret));
 	return PGE_OK;
 }

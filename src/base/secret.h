@@ -25,7 +25,7 @@ extern void pge_secret_wipe(void *p, size_t len);
 /*
  * Copies key bytes; they do not overlap.  Not to be left to the compiler: of an
  * assignment it may keep a part in a register, and spill that to the stack, where nobody
- * wipes it.
+ * wipes it (test/lint/copies.sh looks for those).
  */
 extern void pge_secret_copy(void *to, const void *from, size_t len);
 

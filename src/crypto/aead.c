@@ -451,7 +451,7 @@ begin_with_key(PgeAead *aead, const uint8_t *nonce, int enc, const OSSL_PARAM *p
 	if (xaes)
 		status = derive_key(aead, nonce, &key);
 	else
-		key = aead->dek;
+		pge_secret_copy(&key, &aead->dek, sizeof(key));
 	if (status == PGE_OK &&
 		EVP_CipherInit_ex2(aead->gcm, cipher, key.bytes,
 						   xaes ? nonce + PGE_XAES_SALT_LEN : nonce, enc, params) != 1)

@@ -55,6 +55,7 @@ format() {
 part rules rules "$@"
 part tidy "$here/tidy.sh"
 part format format
+part copies "$here/copies.sh"
 [ "$skipped" = 0 ] || [ "$((passed + failed))" != 0 ] || exit 77
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -68,7 +68,7 @@ pge_keyring_copy(const Keyring *source, Keyring *copy)
 	pge_keyring_init(copy);
 	if (entries == NULL)
 		return PGE_OUT_OF_MEMORY;
-	*copy = *source;
+	pge_secret_copy(copy, source, sizeof(*copy));
 	copy->entries = entries;
 	if (source->header.count > 0)
 		memcpy(entries, source->entries, source->header.count * sizeof(KeyringEntry));
@@ -125,7 +125,7 @@ pge_keyring_decode(PgeBytes file, const PgeSecret *file_key, Keyring *keyring)
 	if (status == PGE_OK)
 		status = parse_entries(plain, keyring);
 	if (status == PGE_OK && header.protection == KEYRING_SCRYPT)
-		keyring->file_key = *file_key;
+		pge_secret_copy(&keyring->file_key, file_key, sizeof(PgeSecret));
 	pge_secret_wipe(plain, plain_len);
 	free(plain);
 	if (status != PGE_OK)
@@ -196,7 +196,7 @@ parse_entries(const uint8_t *p, Keyring *keyring)
 		entry->version = pge_get_u32(p + 16);
 		entry->state = p[20];
 		entry->created = (int64_t) pge_get_u64(p + 21);
-		memcpy(entry->key.bytes, p + 29, PGE_DEK_LEN);
+		pge_secret_copy(entry->key.bytes, p + 29, PGE_DEK_LEN);
 		if (!entry_is_valid(entry))
 			return PGE_MALFORMED;
 		if (i > 0 && compare_entries(entry - 1, entry->uuid, entry->version) >= 0)
@@ -279,7 +279,7 @@ write_entries(const Keyring *keyring, uint8_t *p)
 		pge_put_u32(p + 16, entry->version);
 		p[20] = entry->state;
 		pge_put_u64(p + 21, (uint64_t) entry->created);
-		memcpy(p + 29, entry->key.bytes, PGE_DEK_LEN);
+		pge_secret_copy(p + 29, entry->key.bytes, PGE_DEK_LEN);
 	}
 }
 
@@ -340,7 +340,7 @@ pge_keyring_add(Keyring *keyring, const KeyringEntry *entry)
 		pge_secret_wipe(keyring->entries, count * sizeof(KeyringEntry));
 	}
 	free(keyring->entries);
-	entries[at] = *entry;
+	pge_secret_copy(&entries[at], entry, sizeof(*entry));
 	keyring->entries = entries;
 	keyring->header.count = count + 1;
 	return PGE_OK;

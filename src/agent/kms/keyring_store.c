@@ -260,7 +260,7 @@ remember_file_key(KeyringStore *store, const Keyring *keyring)
 	if (keyring->header.protection != KEYRING_SCRYPT)
 		return;
 	memcpy(store->salt, keyring->header.salt, KEYRING_SALT_LEN);
-	store->file_key = keyring->file_key;
+	pge_secret_copy(&store->file_key, &keyring->file_key, sizeof(PgeSecret));
 	store->derived = true;
 }
 
@@ -347,7 +347,9 @@ change_under_lock(KeyringStore *store, const KeyringChange *change, int director
 	else if (change->existence == KEYRING_MUST_EXIST)
 		return pge_keyring_disk_missing(&store->path, detail);
 	else
-		*keyring = *fresh;		/* no entries yet, so nothing is owned twice */
+		pge_secret_copy(keyring, fresh, sizeof(*keyring));	/* no entries yet, so
+															 * nothing is owned
+															 * twice */
 	if (status == PGE_OK && change->apply != NULL)
 		status = change->apply(keyring, change->arg, detail);
 	if (status != PGE_OK)

@@ -71,7 +71,7 @@ pge_aws_credentials_obtain(void *arg, const HttpLimits *limits, HttpCredential *
 	if (status == PGE_OK)
 		status = pge_aws_issued_life(&c->issued, c->issued_s, &credential->lifetime_ms, detail);
 	if (status == PGE_OK)
-		memcpy(credential->token, c->issued.token, sizeof(credential->token));
+		pge_secret_copy(credential->token, c->issued.token, sizeof(credential->token));
 	pge_secret_wipe(&c->issued, sizeof(c->issued));
 	return status;
 }

@@ -183,7 +183,7 @@ ask_sts_once(AwsCredentials *c, const HttpLimits *limits, const AwsRole *role, P
 		status = pge_aws_sts_read(&answer, &c->next, detail);
 	}
 	if (status == PGE_OK)
-		memcpy(&c->issued, &c->next, sizeof(c->issued));
+		pge_secret_copy(&c->issued, &c->next, sizeof(c->issued));
 	pge_secret_wipe(&c->next, sizeof(c->next));
 	pge_http_answer_wipe(&answer);
 	return status;

@@ -297,8 +297,8 @@ exchange(LoadedKeyring *loaded, Keyring *keyring, const KeyringStamp *stamp, con
 	bool		back;
 
 	pthread_mutex_lock(&loaded->memory);
-	old = loaded->keyring;
-	loaded->keyring = *keyring;
+	pge_secret_copy(&old, &loaded->keyring, sizeof(old));
+	pge_secret_copy(&loaded->keyring, keyring, sizeof(Keyring));
 	loaded->stamp = *stamp;
 	back = loaded->filled && keyring->header.serial < old.header.serial;
 	if (back)
@@ -350,7 +350,7 @@ pge_loaded_keyring_look_up(LoadedKeyring *loaded, const uint8_t uuid[PGE_UUID_LE
 	found = version == 0 ? pge_keyring_newest(&loaded->keyring, uuid)
 		: pge_keyring_find(&loaded->keyring, uuid, version);
 	if (found != NULL)
-		*entry = *found;
+		pge_secret_copy(entry, found, sizeof(*entry));
 	pthread_mutex_unlock(&loaded->memory);
 	return found != NULL;
 }
