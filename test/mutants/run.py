@@ -159,7 +159,7 @@ def read_sources():
     for folder, _, names in os.walk("."):
         for name in names:
             path = os.path.relpath(os.path.join(folder, name), ".")
-            if re.match(r"(src|sql|test)/|Makefile$", path):
+            if re.match(r"(src|sql|test)/|Makefile$|pg_envelope--.*\.sql$", path):
                 with open(path, "rb") as f:
                     tree[path] = f.read().decode("utf-8", "replace")
     return tree
