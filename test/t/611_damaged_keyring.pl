@@ -170,9 +170,10 @@ $admin->query(q{CREATE TABLE w AS SELECT envelope_encrypt('under the old version
 is($admin->query(q{SELECT string_agg(DISTINCT outcome, ' ' ORDER BY outcome) FROM rewrap_all('main', 'main')}), 'already failed', 'and a rewrap onto the newest version loses nothing');
 
 # As README says it.
-my ($readme) = slurp("$FindBin::RealBin/../../README.md") =~ /^(needed=.*? --keyring COPY \$needed)$/ms or die 'README has no such lines';
+my ($readme) = slurp("$FindBin::RealBin/../../README.md") =~ /^(needed=.*? --keyring "\$COPY" \$needed)$/ms or die 'README has no such lines';
 my ($agent) = $node->agent_command;
-$readme =~ s/^pg_envelope_agent /'$agent' /m && $readme =~ s/COPY/'$file' --passphrase-command '$say'/ or die $readme;
+$readme =~ s/"\$\(pg_config --bindir\)\/pg_envelope_agent"/'$agent'/ && $readme =~ s/"\$COPY"/'$file' --passphrase-command '$say'/ && $readme =~ s/ -d app / / or die $readme;
+$readme =~ s/sudo -u postgres //g;
 local @ENV{qw(PGHOST PGPORT PGDATABASE)} = ($node->host, $node->port, 'postgres');
 command_ok([ @check, $main ], 'keyring check alone does not know which versions are needed');
 command_fails_like([ 'sh', '-c', $readme ], qr/version $number of KEK "\Q$main\E" is not in the keyring/, 'what README has you run shows what a copy lacks');

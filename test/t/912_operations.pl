@@ -1,0 +1,229 @@
+# README's chapter "Operations" does what it says: its blocks of commands, as they stand and in their
+# order, by an administrator of three servers, with what happens to those between the blocks.
+#
+# A block is marked <!-- operations: NAME, on HOST -->.  The hosts are main, new (where a dump is restored)
+# and standby.  On each the folders that the chapter names are folders of ours, sudo runs what it is given,
+# and systemctl starts and stops the host's server.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use File::Copy;
+use File::Path qw(make_path);
+use PgEnvelope::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $readme = slurp_file("$FindBin::RealBin/../../README.md");
+my ($chapter) = $readme =~ /^## Operations\n(.*?)^## /ms;
+my $shared = PostgreSQL::Test::Utils::tempdir();
+my (%host, %done, $main);
+
+# Before and after some blocks; all others are only run, and have to end well.
+my %before = (
+	'restore' => sub { start_new() },
+	'lose the agent' => sub { lose_agent() },
+	'lose the keyring' => sub { lose_keyring() },
+	'the keyring of a standby' => sub { start_standby(); bring_copies('standby') },
+	'fail over' => sub { $main->stop('immediate') },
+);
+my %after = (
+	'check a copy of the keyring' => sub { like($_[0], qr/^ok$/m, 'the copy has all') },
+	'try the keys' => sub { like($_[0], qr/^ +2 \| +2$/m, 'all data keys could be unwrapped'); opens('new'); one_uuid() },
+	'lose the agent' => sub { like($_[0], qr/agent_state +\| ready/, 'it is shown at work'); opens('main') },
+	'lose the keyring' => sub { opens_in_the_end('main') },
+	'the keyring of a standby' => sub { opens_in_the_end('standby') },
+	'retire a KEK' => sub { retired($_[0]) },
+	'fail over' => sub { failed_over() },
+);
+
+$main = host('main', PgEnvelope::Cluster->new('main', extension => 0, allows_streaming => 1));
+$main->safe_psql('postgres', $_) for 'CREATE ROLE app_owner LOGIN', 'CREATE DATABASE app OWNER app_owner';
+$main->create_extension('app');
+$main->safe_psql('app', q{SET client_min_messages = error;
+	SELECT envelope_create_kek('main'); SELECT envelope_create_key('acme', 'main'), envelope_create_key('globex', 'main');
+	CREATE TABLE customers AS SELECT k AS key_id, envelope_encrypt('078-05-1120', k) AS ssn FROM unnest(ARRAY['acme', 'globex']) k;
+	ALTER TABLE customers OWNER TO app_owner});
+make_path("$shared/main/srv/backup", "$shared/main/srv/keys", { mode => 0700 });
+
+while ($chapter =~ /^<!-- operations: ([^,\n]+), on (\w+) -->\n```sh\n(.*?)^```$/msg)
+{
+	my ($name, $on, $commands) = ($1, $2, $3);
+	$before{$name}->() if $before{$name};
+	my $said = run_block($name, $on, $commands);
+	$after{$name}->($said) if $after{$name};
+	$done{$name} = 1;
+}
+my %known = (%before, %after);
+ok($done{$_}, "the chapter has \"$_\"") for 'back up', sort keys %known;
+my @headings = $chapter =~ /^### (.*)$/mg;
+for my $heading ('Back up', 'Restore', 'Lose the agent', 'Lose the keyring', 'Fail over', 'Retire a KEK')
+{
+	ok(scalar(grep { $_ eq $heading } @headings), "the chapter tells how to: $heading");
+	my ($section) = $chapter =~ /^### \Q$heading\E\n(.*?)(?=^### |\z)/ms;
+	like($section // '', qr/^<!-- operations: /m, 'by commands');
+}
+is(() = $chapter =~ /^```sh$/mg, scalar(keys %done), 'and every block of commands was run');
+$_->{node}->stop for values %host;
+done_testing();
+
+#
+# The hosts
+#
+
+sub host
+{
+	my ($name, $node) = @_;
+	my $bin = "$shared/$name/bin";
+	make_path($bin, "$shared/$name/srv", "$shared/$name/conf.d");
+	$node->append_conf('postgresql.conf', "include_dir = '$shared/$name/conf.d'\n");
+	script("$bin/sudo", q{[ "$1" != -u ] || shift 2; exec "$@"});
+	script("$bin/systemctl", qq{[ "\$2" = postgresql\@15-main ] || exit 5; exec '$ENV{PGE_BINDIR}/pg_ctl' -D '@{[ $node->data_dir ]}' -w -l '@{[ $node->logfile ]}' "\$1"});
+	$host{$name} = { node => $node, bin => $bin, places => {
+		'/var/lib/postgresql/15/main.pg_envelope/keyring' => $node->keyring_file,
+		'/var/lib/postgresql/15/main' => $node->data_dir,
+		'/etc/postgresql/15/main/conf.d' => "$shared/$name/conf.d",
+		'/srv' => "$shared/$name/srv" } };
+	return $node;
+}
+
+sub script
+{
+	my ($file, $text) = @_;
+	append_to_file($file, "#!/bin/sh\n$text\n");
+	chmod 0755, $file or die $!;
+	return;
+}
+
+sub run_block
+{
+	my ($name, $on, $commands) = @_;
+	my $host = $host{$on} or BAIL_OUT("$name: there is no host $on");
+	my %places = %{ $host->{places} };
+	my $from = join '|', map { quotemeta } sort { length $b <=> length $a } keys %places;
+	$commands =~ s/($from)(?![\w.])/$places{$1}/g;
+	local @ENV{qw(PATH PGHOST PGPORT PGDATABASE)} = ("$host->{bin}:$ENV{PGE_BINDIR}:$ENV{PATH}", $host->{node}->host, $host->{node}->port, 'postgres');
+	my ($out, $err) = run_command([ 'sh', '-ec', $commands ]);
+	ok($? == 0, "on $on: $name") or diag("$commands\n$out\n$err");
+	unlike($err, qr/(ERROR|FATAL|PANIC): (?! *role "\w+" already exists)/, 'without an error');
+	return $out;
+}
+
+#
+# What happens to them
+#
+
+sub value_sql { return q{SELECT string_agg(envelope_decrypt(ssn, key_id), ' ') FROM customers} }
+
+sub opens
+{
+	my ($on) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($host{$on}{node}->safe_psql('app', value_sql()), '078-05-1120 078-05-1120', "on $on every value opens");
+	return;
+}
+
+sub opens_in_the_end
+{
+	my ($on) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($host{$on}{node}->poll_query_until('app', value_sql(), '078-05-1120 078-05-1120'), "on $on every value opens");
+	return;
+}
+
+# The administrator carries the newest of everything there.
+sub bring_copies
+{
+	my ($on) = @_;
+	my $from = "$shared/main/srv";
+	my $to = "$host{$on}{places}{'/srv'}/restore";
+	make_path($to, { mode => 0700 });
+	my ($newest) = reverse sort glob "$from/keys/keyring.*";
+	my %copy = ("$from/backup/globals.sql" => 'globals.sql', "$from/backup/app.dump" => 'app.dump', $newest => 'keyring');
+	for my $file (keys %copy)
+	{
+		unlink "$to/$copy{$file}";
+		copy($file, "$to/$copy{$file}") or die "$file: $!";
+		chmod 0600, "$to/$copy{$file}" or die $!;
+	}
+	return;
+}
+
+sub start_new
+{
+	host('new', PgEnvelope::Cluster->new('new', extension => 0, plain_keyring => 1));
+	bring_copies('new');
+	return;
+}
+
+sub one_uuid
+{
+	my $uuid = 'SELECT uuid FROM envelope.keyring';
+	is($host{new}{node}->safe_psql('app', $uuid), $main->safe_psql('app', $uuid), 'under the uuid that was dumped');
+	return;
+}
+
+sub lose_agent
+{
+	opens('main');
+	$main->stop_agent_process;
+	opens('main');
+	$main->continue_agent_process;
+	my $pid = $main->kill_agent;
+	$main->wait_for_agent($pid);
+	ok($main->poll_query_until('app', q{SELECT value = 'ready' FROM envelope_status() WHERE name = 'agent_state'}), 'the keeper has started another agent');
+	return;
+}
+
+sub lose_keyring
+{
+	unlink $main->keyring_file or die $!;
+	my $pid = $main->kill_agent;
+	$main->wait_for_agent($pid);
+	$main->safe_psql('app', 'SELECT envelope_cache_flush()');
+	$main->fails_with(value_sql(), 'KE007', 'without the keyring nothing opens', dbname => 'app');
+	bring_copies('main');
+	return;
+}
+
+sub start_standby
+{
+	$main->backup('base');
+	my $standby = PostgreSQL::Test::Cluster::new('PgEnvelope::Cluster', 'standby', PgEnvelope::Cluster::install_path(0));
+	$standby->init_from_backup($main, 'base', has_streaming => 1);
+	$standby->make_keyring(1);
+	host('standby', $standby);
+	$standby->append_conf('postgresql.conf', "pg_envelope.keyring_file = '@{[ $standby->keyring_file ]}'\n");
+	$standby->start;
+	$main->wait_for_catchup($standby);
+	$standby->fails_with(value_sql(), 'KE007', 'without its keyring a standby opens nothing', dbname => 'app');
+	return;
+}
+
+sub failed_over
+{
+	my $standby = $host{standby}{node};
+	opens('standby');
+	is($standby->safe_psql('app', q{SELECT envelope_rotate_key('acme')}), '2', 'which makes versions of its own');
+	$main->start;
+	return;
+}
+
+sub retired
+{
+	my ($said) = @_;
+	is(() = $said =~ /^ rewrapped +\| +\| +2$/mg, 2, 'the dry run and the real one rewrap every data key');
+	like($said, qr/^ main +\| retired +\| \d{4}-.* \| [0-9A-F]+\/[0-9A-F]+$/m, 'the old KEK is retired, and it is known since when');
+	$main->safe_psql('app', 'SELECT envelope_cache_flush()');
+	opens('main');
+	# The old backup needs the old KEK, which is still in the newest copy.
+	my $new = $host{new}{node};
+	my $old = PgEnvelope::Cluster::slurp_binary($new->keyring_file);
+	bring_copies('new');
+	isnt(PgEnvelope::Cluster::slurp_binary("$host{new}{places}{'/srv'}/restore/keyring"), $old, 'a newer copy of the keyring');
+	$new->safe_psql('postgres', 'DROP DATABASE app');
+	my ($restore) = $chapter =~ /^<!-- operations: restore, on new -->\n```sh\n(.*?)^```$/ms;
+	run_block('restore, once more', 'new', $restore);
+	opens('new');
+	return;
+}
