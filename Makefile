@@ -5,6 +5,7 @@
 #   make check               the whole test suite, on throwaway clusters
 #   make check-hardened      the tests on servers built to notice more (hours; test/LONG_RUNS.md)
 #   make demo, demo-stop     the main job on a million rows; remove it again (KMS=openbao: with a key service)
+#   make drill               dump, wipe, restore, open: a rehearsal on a throwaway cluster
 #   make bench               what a value costs, beside a yardstick and pgcrypto
 #   make bench-kms          what the way to a key service costs, against a stub
 #   make instructions        how many instructions a value takes, against the committed numbers
@@ -17,7 +18,7 @@
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check check-hardened demo demo-stop bench bench-kms instructions installcheck lint format unit asan fuzz mutants
+DOORS = check check-hardened demo demo-stop drill bench bench-kms instructions installcheck lint format unit asan fuzz mutants
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -33,6 +34,8 @@ demo:
 	@KMS='$(KMS)' test/demo/demo.sh start
 demo-stop:
 	@test/demo/demo.sh stop
+drill:
+	@test/drill/drill.sh
 bench-kms:
 	@test/bench/kms/bench_kms.sh
 bench:

@@ -39,24 +39,10 @@ holds() {			# holds TITLE TEXT COMMAND...: a claim proved by a command
 	if "$@" >>"$log" 2>&1; then verdict "$title" "$text" "$text"; else verdict "$title" "no" "$text"; fi
 }
 
-stop_server() {			# also waits for its process: what it still writes would be in rm's way
-	local pid _
-	[ -f "$dir/data/postmaster.pid" ] || return 0
-	pid=$(head -n 1 "$dir/data/postmaster.pid")
-	pge_as_server_user "$dir/root$(pge_bindir)/pg_ctl" -D "$dir/data" -w -t 30 -m fast stop >/dev/null 2>&1 ||
-		pge_as_server_user "$dir/root$(pge_bindir)/pg_ctl" -D "$dir/data" -w -m immediate stop >/dev/null 2>&1 || true
-	for _ in $(seq 100); do
-		# (a zombie has no command line)
-		[ -n "$(tr -d '\0' 2>/dev/null <"/proc/$pid/cmdline" || true)" ] || return 0
-		sleep 0.1
-	done
-	echo "demo: the server (PID $pid) does not stop" >&2
-	return 1
-}
 stop_demo() {
 	[ -d "$dir" ] || return 0
 	[ -f "$dir/.pg_envelope-demo" ] || { echo "demo: $dir exists and is not ours; remove it yourself" >&2; exit 1; }
-	stop_server || exit 1
+	pge_stop_server "$dir/root$(pge_bindir)" "$dir/data" || exit 1
 	bao_stop || exit 1
 	rm -rf "$dir" || exit 1
 }
