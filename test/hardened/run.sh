@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # "make check-hardened": our tests on servers that notice more.
-# usage: run.sh [asan] [discard-caches] [valgrind]; without names all three
+# usage: run.sh [asan] [discard-caches] [valgrind] [tidy]; without names all four
 #
 #	asan			server, library and agent with assertions and the address and
 #					undefined-behaviour sanitizers: regress, isolation, TAP
 #	discard-caches	server with assertions that throws its caches away whenever it
 #					may (debug_discard_caches = 1): regress, isolation
 #	valgrind		server with its notes to valgrind, under memcheck: regress
+#	tidy			no server: clang-tidy, whose analyzer follows each function as far as
+#					it can (in "make check" it has a third of that)
 #
 # Each run first has a planted fault, which must be reported.  How it ended is
 # written to test/LONG_RUNS.md.  PGE_HARDENED_SUITES="NAME …" runs these suites of
@@ -18,7 +20,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES
 export PGE_HARDENED_DIR=${PGE_HARDENED_DIR:-/var/tmp/pg_envelope-hardened}
-[ $# -gt 0 ] || set -- asan discard-caches valgrind
+[ $# -gt 0 ] || set -- asan discard-caches valgrind tidy
 test/tools/packages.sh test hardened
 
 # Such servers are slow, and each test that waits is right to wait for them.
@@ -70,6 +72,10 @@ run_valgrind() {
 	test/run.sh
 }
 
+run_tidy() {
+	test/lint/tidy.sh
+}
+
 # The commit that is tested, which may not be the one that is there at the end.
 tested_commit() {
 	local commit
@@ -90,7 +96,7 @@ log=$(mktemp "${TMPDIR:-/tmp}/pg_envelope_hardened.XXXXXX")
 export TEST_OBJS='test/hardened/planted_fault.o test/hardened/planted_sql.o'
 for run in "$@"; do
 	case $run in
-	asan | discard-caches | valgrind) ;;
+	asan | discard-caches | valgrind | tidy) ;;
 	*) echo "run.sh: no run \"$run\"" >&2; exit 2 ;;
 	esac
 	echo "== $run"
