@@ -97,10 +97,6 @@ extern bool pge_keyring_find_kek(const char *name, KeyringKek *kek);
 /* The URI, palloc'd, of a KEK whose URI begins so and that is not destroyed; NULL: there is none. */
 extern char *pge_keyring_find_uri(const char *prefix);
 
-/* The name of a KEK, not destroyed, that is the same key as this URI's whatever
- * instance serves it; palloc'd, or NULL. */
-extern char *pge_keyring_kek_of_uri(const char *uri);
-
 /* False until the first envelope_create_kek. */
 extern bool pge_keyring_find_uuid(uint8 uuid[PGE_UUID_LEN]);
 

@@ -522,27 +522,6 @@ pge_keyring_find_uri(const char *prefix)
 	return found;
 }
 
-char *
-pge_keyring_kek_of_uri(const char *uri)
-{
-	size_t		len = strcspn(uri, "?");
-	KeyringScan scan;
-	HeapTuple	tuple;
-	char	   *found = NULL;
-
-	pge_keyring_scan_begin(&scan, "kek", "kek_pkey", NULL, 0);
-	while (found == NULL && (tuple = pge_keyring_scan_next(&scan)) != NULL)
-	{
-		char	   *other = TextDatumGetCString(pge_keyring_column(tuple, &scan, Anum_kek_uri));
-
-		if (strcspn(other, "?") == len && strncmp(uri, other, len) == 0 &&
-			word_column(tuple, &scan, Anum_kek_state, kek_states) != PGE_KEK_DESTROYED)
-			found = TextDatumGetCString(pge_keyring_column(tuple, &scan, Anum_kek_name));
-	}
-	pge_keyring_scan_end(&scan);
-	return found;
-}
-
 bool
 pge_keyring_kek_has_keys(const char *kek)
 {

@@ -218,8 +218,6 @@ tell_other_names(const KekMove *move, const char *old_uri)
 		if (strcmp(lfirst(cell), move->name) == 0 || !pge_keyring_find_kek(lfirst(cell), &kek) ||
 			kek.state == PGE_KEK_DESTROYED || strcmp(kek.uri, old_uri) == 0)
 			continue;
-		ereport(NOTICE,
-				(errmsg("KEK \"%s\" is the same key as KEK \"%s\"", move->name, kek.name),
-				 errdetail("Both have the URI \"%s\". A rewrap from one to the other does not leave that key.", kek.uri)));
+		pge_kek_tell_likeness(move->name, move->uri, &kek);
 	}
 }

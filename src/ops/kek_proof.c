@@ -12,6 +12,7 @@
 #include "client/client.h"
 #include "crypto/aead.h"
 #include "format/binding.h"
+#include "keyring/kek_users.h"
 #include "keyring/key_name.h"
 #include "keyring/keyring.h"
 #include "ops/kek_proof.h"
@@ -32,16 +33,41 @@ pge_kek_uri_without_user(const char *uri)
 	return at == NULL ? pstrdup(uri) : psprintf("%.*s...%s", (int) (authority - uri), uri, at);
 }
 
-/* Who rewraps from one to the other has changed nothing, and should know. */
+/*
+ * Who rewraps from one to the other has changed nothing, and should know.  Of two sections
+ * with one address only their namespaces tell, which no URI has.
+ */
+void
+pge_kek_tell_likeness(const char *name, const char *uri, const KeyringKek *other)
+{
+	if (pge_keyring_is_uri_of_key(other->uri, uri))
+		ereport(NOTICE,
+				(errmsg("KEK \"%s\" is the same key as KEK \"%s\"", name, other->name),
+				 errdetail("%s \"%s\". A rewrap from one to the other does not leave that key.",
+						   strcmp(other->uri, uri) == 0 ? "Both have the URI" : "The other one has the URI", other->uri)));
+	else
+		ereport(NOTICE,
+				(errmsg("KEK \"%s\" may be the same key as KEK \"%s\"", name, other->name),
+				 errdetail("The other one has the URI \"%s\". If both sections are of one namespace, a rewrap from one to the other does not leave the key.", other->uri)));
+}
+
+/* One of them is enough; rather one that is the same for sure. */
 void
 pge_kek_tell_other_name(const char *name, const char *uri)
 {
-	char	   *other = pge_keyring_kek_of_uri(uri);
+	ListCell   *cell;
+	KeyringKek	kek;
+	KeyringKek	other = {.uri = ""};
 
-	if (other != NULL)
-		ereport(NOTICE,
-				(errmsg("KEK \"%s\" is the same key as KEK \"%s\"", name, other),
-				 errdetail("Both have the URI \"%s\". A rewrap from one to the other does not leave that key.", uri)));
+	foreach(cell, pge_keyring_names_of_key(uri))
+	{
+		if (!pge_keyring_find_kek(lfirst(cell), &kek) || kek.state == PGE_KEK_DESTROYED)
+			continue;
+		if (other.uri[0] == '\0' || !pge_keyring_is_uri_of_key(other.uri, uri))
+			other = kek;
+	}
+	if (other.uri[0] != '\0')
+		pge_kek_tell_likeness(name, uri, &other);
 }
 
 char *

@@ -37,7 +37,10 @@ extern const KeyringWrapping *pge_kek_wrapping_under(const KeyringWrapping *wrap
 /* Fit for a message; palloc'd. */
 extern char *pge_kek_uri_without_user(const char *uri);
 
-/* NOTICE if the key has another name than this. */
+/* NOTICE that a KEK whose URI begins like this one is the same key, or may be. */
+extern void pge_kek_tell_likeness(const char *name, const char *uri, const KeyringKek *other);
+
+/* The same of the key's other names, if there are any. */
 extern void pge_kek_tell_other_name(const char *name, const char *uri);
 
 #endif							/* PGE_OPS_KEK_PROOF_H */

@@ -40,7 +40,20 @@ sub destroy { my ($kek) = @_; return "SELECT envelope_destroy_kek('$kek', '$uri{
 sub there { my ($path) = @_; return ($bao->request(GET => $path))[0] == 200; }
 sub opens { my ($key) = @_; return sql("SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, k) FROM t WHERE k = '$key'") =~ s/^\d+\n//r; }
 
-is(sql("SELECT envelope_create_kek('$_', '$uri{$_}')"), $uri{$_}, "KEK $_") for sort keys %uri;
+my %told;
+for my $kek (sort keys %uri)
+{
+	my ($out, $notices) = $node->try("SELECT envelope_create_kek('$kek', '$uri{$kek}')");
+	is($out, $uri{$kek}, "KEK $kek");
+	$told{$kek} = $notices;
+}
+unlike($told{team}, qr/is the same key/, 'a key whose URI differs in the section is not said to be the same');
+like($told{team}, qr/NOTICE:  00000: KEK "team" may be the same key as KEK "here"\nDETAIL:  The other one has the URI "\Q$uri{here}\E"\. If both sections are of one namespace/, 'but that it may be');
+is($told{$_}, '', "of $_ nothing is said") for qw(here idle there);
+my (undef, $again) = $node->try("BEGIN; SELECT envelope_create_kek('again', '$uri{team}'); SELECT envelope_alter_kek('idle', '$uri{team_idle}'); ROLLBACK");
+like($again, qr/KEK "again" is the same key as KEK "team"\nDETAIL:  Both have the URI "\Q$uri{team}\E"/, 'the same URI is the same key');
+unlike($again, qr/KEK "again".*"here"/, 'and that is told alone');
+like($again, qr/KEK "idle" is the same key as KEK "team_idle"/, 'by envelope_alter_kek, too');
 sql(q{CREATE TABLE t (k text, sealed bytea)});
 sub key_under { my ($kek) = @_; return sql("SELECT envelope_create_key('k $kek', '$kek'); INSERT INTO t VALUES ('k $kek', envelope_encrypt('value of k $kek', 'k $kek'))"); }
 key_under('there');
