@@ -5,8 +5,8 @@
  *
  * The service is asked last of all, with every name of the key locked and its rows
  * written, so that nothing of ours can fail between its act and the commit
- * but the commit itself.  If that fails, the rows say less than is true, and the call
- * is repeated: the service says that it is done.
+ * but the commit itself.  If that fails, the rows say less than is true, a WARNING says so
+ * (kek_rollback.c), and the call is repeated: the service says that it is done.
  *
  * What this transaction has changed itself could still be rolled back, and the key
  * would be gone: so only what is committed counts.
@@ -31,6 +31,7 @@
 #include "ops/kek_destruction.h"
 #include "ops/kek_lifecycle.h"
 #include "ops/kek_proof.h"
+#include "ops/kek_rollback.h"
 
 #define ID_CHUNK	256
 
@@ -306,6 +307,7 @@ ask_to_destroy(const char *name, const char *uri, bool immediate)
 	status = pge_client_call(&request, &answer);
 	if (status != PGE_OK && status != PGE_KEK_NOT_FOUND)
 		pge_report_error(status, psprintf("could not destroy KEK \"%s\"", name), answer.detail);
+	pge_kek_note_act(name, KEK_WAS_DESTROYED);
 	tell_destroyed(name, status, answer.detail);
 	pge_client_done();
 }
@@ -386,6 +388,7 @@ pge_call_off_destruction(const KeyringKek *kek)
 	if (status != PGE_OK)
 		pge_report_error(status, what, answer.detail);
 	pge_client_done();
+	pge_kek_note_act(kek->name, KEK_WAS_SAVED);
 	pge_kek_prove_wrap(what, kek->uri, keyring);
 	ereport(NOTICE,
 			(errmsg("KEK \"%s\" is there again", kek->name),

@@ -113,6 +113,22 @@ $aws->ask('kms', 'enable_key', { KeyId => PgEnvelope::Moto::bare($arn{doomed}) }
 is(enable(), '', 'enabled there, it is repeated');
 
 #
+# What a rollback does not undo is told.
+#
+sub warned { my ($sql) = @_; $admin->query('SET client_min_messages = warning'); my (undef, $err) = $admin->try($sql); $admin->query('SET client_min_messages = error'); return $err; }
+my $destroyed = qr/WARNING:  01000: KEK "doomed" is destroyed in its key service, although the transaction was rolled back\nDETAIL: .*\nHINT:  Repeat envelope_destroy_kek/;
+my $saved = qr/WARNING:  01000: KEK "doomed" is not destroyed any more, although the transaction was rolled back\nDETAIL: .*says as before that it is destroyed.*\nHINT:  Repeat envelope_enable_kek/;
+like(warned("BEGIN; SELECT envelope_destroy_kek('doomed', '$doomed'); ROLLBACK"), $destroyed, 'a destruction that is rolled back here');
+is(state_of() . ' ' . there(), 'enabled PendingDeletion', 'and not there');
+unlike(warned("BEGIN; SELECT envelope_destroy_kek('doomed', '$doomed'); SAVEPOINT s; ROLLBACK TO s; COMMIT"), qr/rolled back/, 'repeated, and committed, it is one');
+is(state_of(), 'destroyed', 'here as well');
+like(warned(q{BEGIN; SELECT envelope_enable_kek('doomed'); ROLLBACK}), $saved, 'an end of a destruction that is rolled back here');
+is(state_of() . ' ' . there(), 'destroyed Enabled', 'and not there');
+like(warned(q{BEGIN; SAVEPOINT a; SAVEPOINT b; SELECT envelope_enable_kek('doomed'); RELEASE b; ROLLBACK TO a; COMMIT}), $saved, 'of a subtransaction, too');
+unlike(warned('BEGIN; SELECT 1; ROLLBACK'), qr/KEK/, 'which is told once');
+is(warned(q{SELECT envelope_enable_kek('doomed')}) . state_of(), 'enabled', 'repeated it is enabled');
+
+#
 # A multi-Region key whose replicas are still there: AWS has taken its deletion up, and it opens nothing.
 #
 $aws->set(replicated => JSON::PP::true);
