@@ -41,8 +41,7 @@ tidy() {
 		wait "$suites" || true
 	fi
 	if [ -d "$work/logs" ] && mkdir -p build/check 2>/dev/null; then
-		rm -rf build/check/logs
-		cp -R "$work/logs" build/check/logs 2>/dev/null || true
+		test/tools/take_logs.sh "$work/logs" build/check/logs "$user" 2>/dev/null || true
 	fi
 	rm -rf "$work" "$others"
 }

@@ -24,8 +24,7 @@ tidy() {
 		kill -TERM "$running" 2>/dev/null || true
 		wait "$running" || true
 	fi
-	rm -rf build/mutants
-	if mkdir -p build/mutants 2>/dev/null; then cp -R "$work/logs/." build/mutants/ 2>/dev/null || true; fi
+	test/tools/take_logs.sh "$work/logs" build/mutants postgres 2>/dev/null || true
 	rm -rf "$work" "$others"
 }
 trap tidy EXIT

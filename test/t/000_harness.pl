@@ -4,6 +4,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use PgEnvelope::Cluster;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PgEnvelope::Cluster->new('main');
@@ -57,6 +58,21 @@ $one->query(q{DO $$ BEGIN RAISE LOG 'log-needle-1'; END $$});
 ok((grep { m{/log/} } $node->find_on_disk('log-needle-1')), 'a value in the log is found');
 ok($node->in_activity('log-needle-1'), 'a value in an activity view is found');
 ok(!$node->in_activity('log-needle-2'), 'a value in none is not');
+
+# Logs are taken out of a directory of the tests' user's with his rights.
+my ($logs, $taken) = (PostgreSQL::Test::Utils::tempdir(), PostgreSQL::Test::Utils::tempdir() . '/taken');
+my $closed = PostgreSQL::Test::Utils::tempdir() . '/closed';
+append_to_file($_, "it says so\n") for "$logs/a.log", $closed;
+symlink $closed, "$logs/link.log" or die $!;
+mkdir "$logs/deep" or die $!;
+append_to_file("$logs/deep/b.log", "so does it\n");
+my $take = "$FindBin::RealBin/../tools/take_logs.sh";
+command_ok([ $take, $logs, $taken, 'postgres' ], 'logs are taken');
+is(slurp_file("$taken/a.log") . slurp_file("$taken/deep/b.log"), "it says so\nso does it\n", 'all of them');
+ok(-l "$taken/link.log", 'a link stays one');
+unlink "$logs/link.log";
+command_ok([ $take, $logs, $taken, 'postgres' ], 'and once more');
+ok(!-e "$taken/link.log" && !-l "$taken/link.log", 'which leaves nothing of the time before');
 
 $_->close for $one, $two;
 $node->stop;
