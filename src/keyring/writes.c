@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -30,6 +29,7 @@
 
 #include "base/compat.h"
 #include "base/report.h"
+#include "keyring/kept_plans.h"
 #include "keyring/writes.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
@@ -46,7 +46,6 @@ typedef struct Params
 static bool write_under_way = false;
 
 static uint64 run(const char *sql, Params *params);
-static uint64 run_as_owner(const char *sql, Params *params);
 static void run_on_one(const char *what, const char *sql, Params *params);
 static Oid	tables_owner(void);
 static void register_reset_once(void);
@@ -90,7 +89,7 @@ run(const char *sql, Params *params)
 	{
 		SetUserIdAndSecContext(tables_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
 		write_under_way = true;
-		rows = run_as_owner(sql, params);
+		rows = pge_kept_plan_run(sql, params->count, params->types, params->values);
 		CommandCounterIncrement();
 	}
 	PG_FINALLY();
@@ -99,25 +98,6 @@ run(const char *sql, Params *params)
 		SetUserIdAndSecContext(user, context);
 	}
 	PG_END_TRY();
-	return rows;
-}
-
-static uint64
-run_as_owner(const char *sql, Params *params)
-{
-	uint64		rows;
-	int			result;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	result = SPI_execute_with_args(sql, params->count, params->types,
-								   params->values, NULL, false, 0);
-	if (result < 0)
-		elog(ERROR, "could not write a key table: %s",
-			 SPI_result_code_string(result));
-	rows = SPI_processed;
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "could not disconnect from SPI");
 	return rows;
 }
 

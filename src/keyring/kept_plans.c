@@ -1,0 +1,110 @@
+/*-------------------------------------------------------------------------
+ *
+ * kept_plans.c
+ *	  A statement that runs once for each of many rows is planned once.
+ *
+ * Parsing and planning were a third of what a rewrap costs the backend.  A plan is
+ * made anew after so many uses: one that was made for an empty table may read the
+ * whole of it, and would still do so when it has grown.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+#include "keyring/kept_plans.h"
+
+#define PLANS_MAX	40			/* a statement more is planned each time */
+#define USES_MAX	1000
+
+typedef struct KeptPlan
+{
+	const char *sql;
+	SPIPlanPtr	plan;			/* NULL: none just now */
+	int			uses;
+	bool		busy;			/* it runs, so it must stay; a trigger of
+								 * somebody else's may bring us here again */
+} KeptPlan;
+
+static KeptPlan plans[PLANS_MAX];
+
+static uint64 run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values);
+static KeptPlan *find_plan(const char *sql);
+static void plan_anew(KeptPlan *kept, int nargs, Oid *types);
+static uint64 rows_of(int result);
+
+uint64
+pge_kept_plan_run(const char *sql, int nargs, Oid *types, Datum *values)
+{
+	KeptPlan   *kept = find_plan(sql);
+	uint64		rows;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (kept == NULL || kept->busy)
+		rows = rows_of(SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0));
+	else
+		rows = run_kept(kept, nargs, types, values);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "could not disconnect from SPI");
+	return rows;
+}
+
+static uint64
+run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values)
+{
+	volatile uint64 rows = 0;
+
+	kept->busy = true;
+	PG_TRY();
+	{
+		if (kept->plan == NULL || kept->uses >= USES_MAX)
+			plan_anew(kept, nargs, types);
+		kept->uses++;
+		rows = rows_of(SPI_execute_plan(kept->plan, values, NULL, false, 0));
+	}
+	PG_FINALLY();
+	{
+		kept->busy = false;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+/* NULL: there is no room for it. */
+static KeptPlan *
+find_plan(const char *sql)
+{
+	for (int i = 0; i < PLANS_MAX; i++)
+	{
+		if (plans[i].sql == NULL)
+			plans[i].sql = sql;
+		if (plans[i].sql == sql)
+			return &plans[i];
+	}
+	return NULL;
+}
+
+static void
+plan_anew(KeptPlan *kept, int nargs, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(kept->sql, nargs, types);
+
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not plan a change of a key table: %s",
+			 SPI_result_code_string(SPI_result));
+	if (kept->plan != NULL)
+		SPI_freeplan(kept->plan);
+	kept->plan = plan;
+	kept->uses = 0;
+}
+
+static uint64
+rows_of(int result)
+{
+	if (result < 0)
+		elog(ERROR, "could not write a key table: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
