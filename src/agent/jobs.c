@@ -18,6 +18,8 @@
 static bool start_worker(JobQueue *queue);
 static void *worker_main(void *arg);
 static bool wait_for_group(JobQueue *queue, JobGroup *group);
+static void wait_for_work(JobQueue *queue);
+static void release_held(JobQueue *queue);
 static void take_group(JobQueue *queue, JobGroup *group);
 static AgentJob *first_not_held(const JobQueue *queue);
 static void take_job(JobQueue *queue, AgentJob *job, JobGroup *group);
@@ -25,7 +27,8 @@ static bool may_join(const AgentJob *job, JobGroup *group, uint64_t now);
 static uint64_t time_left(const AgentJob *job, uint64_t now);
 static bool are_alike(const AgentJob *a, const AgentJob *b);
 static bool is_held_back(const AgentJob *job);
-static bool must_wait(const JobQueue *queue, const AgentJob *job);
+static bool must_wait(const JobQueue *queue, const AgentJob *job, int more);
+static int	count_alike(const JobQueue *queue, const AgentJob *like);
 static bool is_full(const JobGroup *group);
 static void hold_alike(JobQueue *queue, const AgentJob *job, bool held);
 static void wake_one(JobQueue *queue);
@@ -33,20 +36,27 @@ static void perform(JobGroup *group);
 static void finish_group(JobQueue *queue, JobGroup *group);
 static void link_job(JobQueue *queue, AgentJob *job);
 static void unlink_job(JobQueue *queue, AgentJob *job);
+static void count_job(JobQueue *queue, const AgentJob *job, int by);
 
 void
 pge_jobs_init(AgentJobs *jobs, void (*notify) (void *arg), void *notify_arg)
 {
+	pthread_condattr_t attr;
+
 	memset(jobs, 0, sizeof(*jobs));
 	jobs->notify = notify;
 	jobs->notify_arg = notify_arg;
 	jobs->concurrency = 1;
+	jobs->hold_ms = JOBS_HOLD_MS;
 	pthread_mutex_init(&jobs->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	for (int i = 0; i < KMS_SLOTS; i++)
 	{
 		jobs->queues[i].jobs = jobs;
-		pthread_cond_init(&jobs->queues[i].wake, NULL);
+		pthread_cond_init(&jobs->queues[i].wake, &attr);
 	}
+	pthread_condattr_destroy(&attr);
 }
 
 /* Threads that are too many end when they next look for work. */
@@ -111,16 +121,20 @@ pge_jobs_submit(AgentJobs *jobs, AgentJob *job, int before)
 	bool		served;
 
 	pthread_mutex_lock(&jobs->lock);
-	job->held = must_wait(queue, job);
+	job->held = must_wait(queue, job, 1);
 	served = job->held || queue->idle > queue->queued || start_worker(queue) ||
 		queue->threads > 0;
 	if (served)
 	{
+		if (!job->held && is_held_back(job))
+			hold_alike(queue, job, false);
 		job->state = JOB_QUEUED;
 		job->turn = queue->turn + 1 + (uint64_t) before;
 		link_job(queue, job);
 		if (!job->held)
 			pthread_cond_signal(&queue->wake);
+		else if (queue->held == 1)
+			wake_one(queue);
 	}
 	pthread_mutex_unlock(&jobs->lock);
 	return served;
@@ -216,12 +230,36 @@ wait_for_group(JobQueue *queue, JobGroup *group)
 	{
 		if (queue->threads > queue->jobs->concurrency)
 			return false;
-		queue->idle++;
-		pthread_cond_wait(&queue->wake, &queue->jobs->lock);
-		queue->idle--;
+		wait_for_work(queue);
 	}
 	take_group(queue, group);
 	return true;
+}
+
+static void
+wait_for_work(JobQueue *queue)
+{
+	uint64_t	until = queue->held_until_ms;
+	struct timespec end = {(time_t) (until / 1000), (long) (until % 1000) * 1000000};
+
+	queue->idle++;
+	if (queue->held > 0)
+		(void) pthread_cond_timedwait(&queue->wake, &queue->jobs->lock, &end);
+	else
+		pthread_cond_wait(&queue->wake, &queue->jobs->lock);
+	queue->idle--;
+	if (queue->held > 0 && pge_monotonic_ms() >= queue->held_until_ms)
+		release_held(queue);
+}
+
+/* What they waited for takes too long. */
+static void
+release_held(JobQueue *queue)
+{
+	for (AgentJob *job = queue->first; job != NULL; job = job->next)
+		job->held = false;
+	queue->queued += queue->held;
+	queue->held = 0;
 }
 
 /* The first job that is not held, and what may go with it. */
@@ -249,9 +287,10 @@ take_group(JobQueue *queue, JobGroup *group)
 		if (may_join(job, group, now))
 			take_job(queue, job, group);
 	}
-	if (must_wait(queue, first))
+	if (must_wait(queue, first, 0))
 		hold_alike(queue, first, true);
-	else if (is_held_back(first) && queue->queued > 0)
+	/* for what is left, or to look after those that are held */
+	if (queue->held > 0 || (is_held_back(first) && queue->queued > 0))
 		wake_one(queue);
 }
 
@@ -316,17 +355,34 @@ is_held_back(const AgentJob *job)
 	return job->most > 1 && job->request.type == PGE_FRAME_REWRAP;
 }
 
+/* "more" of its kind are coming to those that are in the queue. */
 static bool
-must_wait(const JobQueue *queue, const AgentJob *job)
+must_wait(const JobQueue *queue, const AgentJob *job, int more)
 {
 	int			under_way = 0;
+	int			members = 0;
 
 	if (!is_held_back(job))
 		return false;
 	for (const JobGroup *group = queue->groups; group != NULL; group = group->next)
 		if (!is_full(group) && are_alike(group->jobs[0], job))
+		{
 			under_way++;
-	return under_way >= JOBS_REWRAPS_UNDER_WAY;
+			members += group->n;
+		}
+	if (under_way == 0 || under_way >= JOBS_REWRAPS_UNDER_WAY)
+		return under_way > 0;
+	return queue->held + queue->queued + more < members || count_alike(queue, job) + more < members;
+}
+
+static int
+count_alike(const JobQueue *queue, const AgentJob *like)
+{
+	int			count = 0;
+
+	for (const AgentJob *job = queue->first; job != NULL; job = job->next)
+		count += are_alike(job, like);
+	return count;
 }
 
 static bool
@@ -342,8 +398,9 @@ hold_alike(JobQueue *queue, const AgentJob *like, bool held)
 	{
 		if (job->held == held || !are_alike(job, like))
 			continue;
+		count_job(queue, job, -1);
 		job->held = held;
-		queue->queued += held ? -1 : 1;
+		count_job(queue, job, 1);
 	}
 }
 
@@ -389,7 +446,7 @@ finish_group(JobQueue *queue, JobGroup *group)
 	while (*link != group)
 		link = &(*link)->next;
 	*link = group->next;
-	if (is_held_back(group->jobs[0]) && !must_wait(queue, group->jobs[0]))
+	if (is_held_back(group->jobs[0]) && !must_wait(queue, group->jobs[0], 0))
 	{
 		hold_alike(queue, group->jobs[0], false);
 		pthread_cond_signal(&queue->wake);
@@ -428,7 +485,7 @@ link_job(JobQueue *queue, AgentJob *job)
 		job->next->prev = job;
 	else
 		queue->last = job;
-	queue->queued += !job->held;
+	count_job(queue, job, 1);
 	queue->jobs->queued++;
 }
 
@@ -445,6 +502,20 @@ unlink_job(JobQueue *queue, AgentJob *job)
 		queue->last = job->prev;
 	job->prev = NULL;
 	job->next = NULL;
-	queue->queued -= !job->held;
+	count_job(queue, job, -1);
 	queue->jobs->queued--;
+}
+
+/* Those that are held are so for a time that begins with the first. */
+static void
+count_job(JobQueue *queue, const AgentJob *job, int by)
+{
+	if (!job->held)
+		queue->queued += by;
+	else
+	{
+		if (queue->held == 0)
+			queue->held_until_ms = pge_monotonic_ms() + (uint64_t) queue->jobs->hold_ms;
+		queue->held += by;
+	}
 }

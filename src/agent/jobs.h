@@ -13,10 +13,11 @@
  *
  * A worker that takes a job takes along what waits in the queue and asks the same of
  * the same keys, where the service takes many calls at once.  Nothing waits for
- * company: a job that finds a thread free goes alone.  Rewraps alone are held back
- * while JOBS_REWRAPS_UNDER_WAY groups of the same two keys are under way that are not
- * full, so that the next group is large.  No group is larger than what the service
- * takes in one call: the rest goes beside it and not after it.
+ * company: a job that finds a thread free goes alone.  Rewraps alone are held back, so
+ * that the next group is large: beside one group of the same two keys that is not full
+ * until as many wait as are in it, beside JOBS_REWRAPS_UNDER_WAY of them until one ends,
+ * and never for more than JOBS_HOLD_MS, as a call may hang.  No group is larger than what
+ * the service takes in one call: the rest goes beside it and not after it.
  *
  * A queue is in the order of turns: the more its client has under way, the later
  * is a job's turn, so that who asks for a thousand keys does not keep waiting who
@@ -36,6 +37,7 @@
 
 #define JOBS_CONCURRENCY_MAX	256
 #define JOBS_REWRAPS_UNDER_WAY	2
+#define JOBS_HOLD_MS			200
 
 typedef struct AgentWaiter AgentWaiter;
 typedef struct AgentJob AgentJob;
@@ -103,7 +105,9 @@ typedef struct JobQueue
 	JobGroup   *groups;			/* under way */
 	uint64_t	turn;			/* of the last that was taken */
 	pthread_cond_t wake;
-	int			queued;			/* but for those that are held */
+	int			queued;			/* but for those that are held, */
+	int			held;			/* who are so many, */
+	uint64_t	held_until_ms;	/* and only so long */
 	int			threads;
 	int			idle;
 } JobQueue;
@@ -115,6 +119,7 @@ typedef struct AgentJobs
 
 	pthread_mutex_t lock;		/* all below */
 	int			concurrency;
+	int			hold_ms;		/* JOBS_HOLD_MS, but for tests */
 	int			queued;
 	int			running;
 	AgentJob   *finished_first;

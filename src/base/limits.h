@@ -25,7 +25,7 @@
 #define PGE_WRAPPINGS_MAX		8	/* live wrappings of one DEK */
 #define PGE_BINDING_MAX			(1 + PGE_UUID_LEN + 4 + 4 + 1 + 1 + 2 + PGE_KEY_ID_MAX)
 #define PGE_SOCKET_SECRET_LEN	32
-#define PGE_REQUESTS_MAX		256 /* of one backend under way in the agent,
+#define PGE_REQUESTS_MAX		512 /* of one backend under way in the agent,
 									 * which reads no more of it until then */
 
 /* The backend and the agent both find the socket here, relative to PGDATA. */

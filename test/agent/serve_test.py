@@ -552,18 +552,18 @@ def refuses_overload():
         uri = make_kek(watcher)
         dek = Dek(watcher, uri, 7)
         agent.delay(60000)
-        crowd = [Client(agent) for _ in range(17)]
+        crowd = [Client(agent) for _ in range(13)]
 
         def send_many(number, guest, count):
             guest.send(b"".join(frame(UNWRAP, dek.request(), ticket, number * 1000 + ticket) for ticket in range(count)))
 
-        for number, guest in enumerate(crowd[:8]):
-            send_many(number, guest, 256)
+        for number, guest in enumerate(crowd[:4]):
+            send_many(number, guest, 512)
         watcher.wait_status(requests_waiting=2048)
-        for number, guest in enumerate(crowd[8:], 8):
-            send_many(number, guest, 256)
+        for number, guest in enumerate(crowd[4:], 4):
+            send_many(number, guest, 512)
         status = watcher.wait_status(requests_waiting=2048 + 9 * 16)
-        claim(status["requests_waiting"] == str(2048 + 9 * 16), "17 clients that ask for 256 each get a share of 16 when half of all wait")
+        claim(status["requests_waiting"] == str(2048 + 9 * 16), "13 clients that ask for 512 each get a share of 16 when half of all wait")
         for _ in range(119):
             crowd.append(Client(agent))
             send_many(len(crowd), crowd[-1], 16)
@@ -578,9 +578,9 @@ def refuses_overload():
         greedy.send(frame(STATUS, ticket=5))
         try:
             greedy.receive(0.2)
-            claim(False, "a client with 256 waiting requests is not read from")
+            claim(False, "a client with 512 waiting requests is not read from")
         except socket.timeout:
-            claim(True, "a client with 256 waiting requests is not read from")
+            claim(True, "a client with 512 waiting requests is not read from")
         for guest in crowd:
             guest.close()
         status = watcher.wait_status(requests_waiting=0)

@@ -21,6 +21,7 @@
 #define CONCURRENCY	2
 #define ROUNDS		60
 #define BURST		24
+#define FOR_EVER_MS	1000000000
 
 #define BULK(name) "[bulk " name "]\naddress = " name ".example\nallow_keys = *\n"
 #define FAR(name) "[far " name "]\naddress = " name ".example\nallow_keys = *\n"
@@ -554,6 +555,71 @@ check_held_rewraps(void)
 		  atomic_load(&groups));
 }
 
+/* Beside a group that is under way the next one waits until it is as large, */
+static void
+check_even_groups(void)
+{
+	PgeFrame	request = request_of(PGE_FRAME_REWRAP, "bulk://b.example/k", "bulk://b.example/l");
+	AgentJob   *two[JOBS_REWRAPS_UNDER_WAY];
+	int			queued;
+	int			running;
+
+	begin_hanging(BULK("b"), "b", 8);
+	for (int i = 0; i < JOBS_REWRAPS_UNDER_WAY; i++)
+	{
+		two[i] = submit(&request);
+		check(wait_for(&waiting, i + 1), "(a rewrap hangs)");
+	}
+	for (int i = 0; i < 10; i++)
+		(void) submit(&request);
+	for (int i = 0; i < JOBS_REWRAPS_UNDER_WAY; i++)
+		check(!pge_jobs_cancel(&jobs, two[i]) && reap_until(1, NULL) == 1, "(one of them ends)");
+	check(wait_for(&waiting, 1), "(the ten hang)");
+	for (int i = 0; i < 9; i++)
+		(void) submit(&request);
+	pge_jobs_counts(&jobs, &queued, &running);
+	check(queued == 9 && running == 10, "beside ten under way nine wait: %d, %d", queued, running);
+	(void) submit(&request);
+	check(wait_for(&waiting, 2), "until they are ten");
+	pge_jobs_counts(&jobs, &queued, &running);
+	check(queued == 0 && running == 20, "and go as one: %d, %d", queued, running);
+	let_go(20, "(all are served)");
+}
+
+/* and never long: a connection that hangs does not hold all. */
+static void
+check_hold_ends(void)
+{
+	PgeFrame	request = request_of(PGE_FRAME_REWRAP, "bulk://b.example/k", "bulk://b.example/l");
+	PgeFrame	other = request_of(PGE_FRAME_REWRAP, "bulk://b.example/l", "bulk://b.example/k");
+	int			expected = 0;
+
+	jobs.hold_ms = 20;
+	begin_hanging(BULK("b"), "b", 32);
+	for (int i = 0; i < JOBS_REWRAPS_UNDER_WAY; i++)
+	{
+		(void) submit(&request);
+		check(wait_for(&waiting, ++expected), "(a rewrap hangs)");
+		(void) submit(&other);
+		check(wait_for(&waiting, ++expected), "(and one of other keys)");
+	}
+	for (int round = 0; round < 2; round++)
+	{
+		for (int i = 0; i < 5; i++)
+		{
+			(void) submit(&request);
+			(void) submit(&other);
+		}
+		for (int i = 0; i < TURNS && atomic_load(&waiting) < expected + 2; i++)
+			(void) poll(NULL, 0, 1);
+		check(atomic_load(&waiting) >= expected + 2, "what was held goes beside calls that hang, of both kinds: %d of %d more",
+			  atomic_load(&waiting) - expected, 2);
+		expected = atomic_load(&waiting);
+	}
+	let_go(2 * JOBS_REWRAPS_UNDER_WAY + 20, "(all are served)");
+	jobs.hold_ms = FOR_EVER_MS;
+}
+
 /* What the service takes in several calls goes side by side: one after the other they would be late. */
 static void
 check_small_groups(const char *text, int taken, int most)
@@ -698,6 +764,7 @@ main(void)
 	bound = pge_buffer_bytes(&out);
 	check_status(pge_check_value(&dek, bound, check_value), PGE_OK, "(a check value)");
 	pge_jobs_init(&jobs, notify, NULL);
+	jobs.hold_ms = FOR_EVER_MS;
 	pge_jobs_set_concurrency(&jobs, CONCURRENCY);
 	pge_kms_reload_init(&reload, notify, NULL);
 	check_two_services(PGE_FRAME_REWRAP, "a rewrap");
@@ -706,6 +773,8 @@ main(void)
 	check_joining();
 	check_groups();
 	check_held_rewraps();
+	check_even_groups();
+	check_hold_ends();
 	check_small_groups("[bulk b]\naddress = b.example\nallow_keys = *\nbatch_size = 3\n", KMS_MANY_MAX, 3);
 	check_small_groups(BULK("b"), 2, 2);
 	check_small_groups(BULK("b"), 1, 1);
