@@ -82,7 +82,7 @@ static bool converse(PgeClientPipe *pipe, PgeFrame *answer);
 static bool match_answer(PgeClientPipe *pipe, const PgeFrame *answer);
 static void lose_link(PgeClientPipe *pipe);
 static long time_to_wait(const PgeClientPipe *pipe);
-static void adapt_window(PgeClientPipe *pipe, const ClientRequest *answered);
+static void adapt_window(PgeClientPipe *pipe, const ClientRequest *answered, uint16 status);
 static void remove_request(PgeClientPipe *pipe, int i);
 
 /*
@@ -368,7 +368,7 @@ match_answer(PgeClientPipe *pipe, const PgeFrame *answer)
 	{
 		if (!pipe->requests[i].queued || pipe->requests[i].ticket != answer->ticket)
 			continue;
-		adapt_window(pipe, &pipe->requests[i]);
+		adapt_window(pipe, &pipe->requests[i], answer->status);
 		remove_request(pipe, i);
 		pipe->retry_pause_ms = RETRY_MIN_MS;
 		pipe->link.trouble[0] = '\0';
@@ -379,11 +379,15 @@ match_answer(PgeClientPipe *pipe, const PgeFrame *answer)
 	return false;
 }
 
-/* One more for an answer that took less than an eighth of its time, else one less. */
+/*
+ * One more for an answer that took less than an eighth of its time, else one less; and
+ * for "too many" one less, however soon it was said.
+ */
 static void
-adapt_window(PgeClientPipe *pipe, const ClientRequest *answered)
+adapt_window(PgeClientPipe *pipe, const ClientRequest *answered, uint16 status)
 {
-	if (pge_now_ms() + pipe->timeout_ms < answered->deadline_ms + pipe->timeout_ms / 8)
+	if (status != PGE_THROTTLED &&
+		pge_now_ms() + pipe->timeout_ms < answered->deadline_ms + pipe->timeout_ms / 8)
 		pipe->window = Min(pipe->window + 1, pipe->most);
 	else
 		pipe->window = Max(pipe->window - 1, Min(pipe->most, pge_kms_concurrency));
