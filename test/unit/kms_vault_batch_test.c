@@ -40,7 +40,8 @@ static KmsCall calls[KMS_MANY_MAX];
 static KmsResult results[KMS_MANY_MAX];
 static PgeSecret deks[KMS_MANY_MAX];
 static uint8_t wrapped[KMS_MANY_MAX][128];
-static VaultSession vault;
+static KmsInstance instance = {.many = KMS_MANY_MAX};
+static VaultSession vault = {.instance = &instance};
 static const KeyUri key = {.path = PATH};
 static const KeyUri other_key = {.path = "transit/keys/other"};
 
@@ -160,6 +161,7 @@ set_up(void)
 	service.takes = KMS_MANY_MAX;
 	service.fails_from = 1000000;
 	atomic_store(&vault.batch_most, KMS_MANY_MAX);
+	atomic_store(&vault.batch_most_until_ms, 0);
 	memset(vault.keys, 0, sizeof(vault.keys));
 }
 
@@ -268,6 +270,48 @@ too_much_is_split(void)
 	check(is_nothing(0, PGE_INVALID) && is_nothing(6, PGE_INVALID) && service.exchanges <= 2 + 7, "who takes nothing at all ends it (%d)", service.exchanges);
 }
 
+/* A limit that was raised is found out after a while, one that was not costs a request then. */
+static void
+too_much_is_forgotten(void)
+{
+	set_up();
+	service.takes = 166;
+	prepare(KMS_UNWRAP, KMS_MANY_MAX, PGE_WRAP_VAULT_CONTEXT, -1);
+	pge_vault_perform_batch(&vault, calls, results, KMS_MANY_MAX);
+	for (int i = 0; i < 2; i++)
+	{
+		atomic_store(&vault.batch_most_until_ms, 0);	/* the time is over */
+		service.exchanges = 0;
+		prepare(KMS_UNWRAP, KMS_MANY_MAX, PGE_WRAP_VAULT_CONTEXT, -1);
+		pge_vault_perform_batch(&vault, calls, results, KMS_MANY_MAX);
+		check(are_good(KMS_MANY_MAX, -1, PGE_OK) && service.exchanges == 1 + 4 && atomic_load(&vault.batch_most) == 125,
+			  "twice as many are tried once (%d, then %d)", service.exchanges, atomic_load(&vault.batch_most));
+	}
+	service.takes = KMS_MANY_MAX;
+	for (int i = 0; i < 3; i++)
+	{
+		atomic_store(&vault.batch_most_until_ms, 0);
+		service.exchanges = service.largest = 0;
+		prepare(KMS_UNWRAP, KMS_MANY_MAX, PGE_WRAP_VAULT_CONTEXT, -1);
+		pge_vault_perform_batch(&vault, calls, results, KMS_MANY_MAX);
+	}
+	check(are_good(KMS_MANY_MAX, -1, PGE_OK) && service.exchanges == 1 && service.largest == KMS_MANY_MAX, "and once it takes them all it gets them all");
+}
+
+/* Of what is refused for a reason that we do not know not every half is tried. */
+static void
+refusals_are_bounded(void)
+{
+	set_up();
+	service.fails_from = 1;
+	service.fails_as = PGE_INVALID;
+	prepare(KMS_UNWRAP, KMS_MANY_MAX, PGE_WRAP_VAULT_CONTEXT, -1);
+	pge_vault_perform_batch(&vault, calls, results, KMS_MANY_MAX);
+	check(service.exchanges >= 10 && service.exchanges <= 80, "500 that are all refused cost %d requests", service.exchanges);
+	check(is_nothing(0, PGE_INVALID) && is_nothing(KMS_MANY_MAX - 1, PGE_UNAVAILABLE), "who was tried has the reason, who was not has another");
+	check(strstr(results[KMS_MANY_MAX - 1].detail, "not tried one by one") != NULL, "which says so: %s", results[KMS_MANY_MAX - 1].detail);
+}
+
 static void
 one_bad_item_fails_alone(void)
 {
@@ -316,6 +360,7 @@ a_failed_service_is_left_alone(void)
 
 		set_up();
 		atomic_store(&vault.batch_most, 50);
+		atomic_store(&vault.batch_most_until_ms, UINT64_MAX);
 		service.fails_from = 3;
 		service.fails_as = reasons[r];
 		prepare(KMS_REWRAP, 200, PGE_WRAP_VAULT_CONTEXT, -1);
@@ -392,6 +437,8 @@ main(void)
 	pthread_mutex_init(&vault.lock, NULL);
 	one_request_for_all();
 	too_much_is_split();
+	too_much_is_forgotten();
+	refusals_are_bounded();
 	one_bad_item_fails_alone();
 	a_failed_service_is_left_alone();
 	bindings_count();

@@ -7,8 +7,10 @@
  * and what opened with a context counts only if the key is a derived one.
  *
  * A batch that is refused as a whole is halved, down to single items, where one item
- * may be the reason, so that the others get through.  How many the service takes at
- * once is remembered.  If the service itself has failed, nothing more is sent.
+ * may be the reason, so that the others get through; but after REFUSALS_MAX of them the
+ * rest is not tried: it is not one item's.  How many the service takes at once is
+ * remembered for MOST_MS; then twice as many are tried, as whoever runs it may have
+ * raised its limit.  If the service itself has failed, nothing more is sent.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -20,6 +22,11 @@
 #include "agent/kms/json.h"
 #include "agent/kms/kms_vault_batch_messages.h"
 #include "agent/kms/kms_vault_private.h"
+#include "agent/kms/monotonic.h"
+
+/* Three bad items of 500 are found by fewer. */
+#define REFUSALS_MAX	64
+#define MOST_MS			(10 * 60 * 1000)
 
 /* A group of calls under way. */
 typedef struct VaultBatch
@@ -30,6 +37,7 @@ typedef struct VaultBatch
 	int			n;
 	VaultOperation operation;
 	VaultItem  *items;			/* room for n */
+	int			refusals;		/* of what may be one item's fault */
 	PgeStatus	ended;			/* not PGE_OK: nothing more is sent, */
 	char		detail[KMS_DETAIL_LEN]; /* and why */
 } VaultBatch;
@@ -40,7 +48,9 @@ static void perform_form(VaultBatch *batch, PgeWrapForm form);
 static PgeStatus look_at_call(VaultBatch *batch, int i, PgeWrapForm form, VaultItem *item);
 static void send_items(VaultBatch *batch, const VaultItem *items, int n);
 static PgeStatus ask(VaultBatch *batch, const VaultItem *items, int n, bool *too_much);
+static PgeStatus give_up(VaultBatch *batch);
 static bool may_be_one_items(PgeStatus status);
+static int	items_at_once(VaultSession *vault);
 static void remember_most(VaultSession *vault, int most);
 static void refuse_unbound(VaultBatch *batch, int n);
 static void fail(KmsResult *result, PgeStatus status, const char *detail);
@@ -169,7 +179,7 @@ send_items(VaultBatch *batch, const VaultItem *items, int n)
 {
 	while (n > 0)
 	{
-		int			most = atomic_load(&batch->vault->batch_most);
+		int			most = items_at_once(batch->vault);
 		int			some = n < most ? n : most;
 		bool		too_much = false;
 		PgeStatus	status = batch->ended;
@@ -181,13 +191,15 @@ send_items(VaultBatch *batch, const VaultItem *items, int n)
 			remember_most(batch->vault, some / 2);
 			continue;
 		}
-		if (some > 1 && may_be_one_items(status))
+		if (some > 1 && may_be_one_items(status) && batch->refusals < REFUSALS_MAX)
 		{
 			send_items(batch, items, some / 2);
 			send_items(batch, items + some / 2, some - some / 2);
 		}
 		else if (status != PGE_OK)
 		{
+			if (some > 1 && may_be_one_items(status))
+				status = give_up(batch);
 			for (int i = 0; i < some; i++)
 				fail(items[i].result, status, batch->detail);
 			batch->ended = may_be_one_items(status) ? PGE_OK : status;
@@ -212,9 +224,19 @@ ask(VaultBatch *batch, const VaultItem *items, int n, bool *too_much)
 		status = pge_vault_read_batch(&answer, batch->operation, items, n, batch->detail);
 	else
 		*too_much = pge_vault_is_too_much(&answer);
+	batch->refusals += may_be_one_items(status) && !*too_much;
 	pge_http_answer_wipe(&answer);
 	pge_json_text_free(&body);
 	return status;
+}
+
+/* Whatever the reason is, of these items nothing is known. */
+static PgeStatus
+give_up(VaultBatch *batch)
+{
+	pge_kms_detail(batch->detail, "The service refused %d requests of a batch, so the rest of it was not tried one by one.",
+				   batch->refusals);
+	return PGE_UNAVAILABLE;
 }
 
 /* What the service says of bytes, and what it says in words that we do not know. */
@@ -224,11 +246,29 @@ may_be_one_items(PgeStatus status)
 	return status == PGE_WRAPPING_DAMAGED || status == PGE_KEK_UNUSABLE || status == PGE_INVALID;
 }
 
+/* What is remembered, or after its time twice that, until it is refused again. */
+static int
+items_at_once(VaultSession *vault)
+{
+	int			most = atomic_load(&vault->batch_most);
+	uint64_t	until = atomic_load(&vault->batch_most_until_ms);
+	uint64_t	now = pge_monotonic_ms();
+
+	if (most >= vault->instance->many || now < until ||
+		!atomic_compare_exchange_strong(&vault->batch_most_until_ms, &until, now + MOST_MS))
+		return most;
+	most = 2 * most < vault->instance->many ? 2 * most : vault->instance->many;
+	atomic_store(&vault->batch_most, most);
+	return most;
+}
+
 static void
 remember_most(VaultSession *vault, int most)
 {
-	if (most < atomic_load(&vault->batch_most))
-		atomic_store(&vault->batch_most, most);
+	if (most >= atomic_load(&vault->batch_most))
+		return;
+	atomic_store(&vault->batch_most_until_ms, pge_monotonic_ms() + MOST_MS);
+	atomic_store(&vault->batch_most, most);
 }
 
 /* Has the context counted, with which these n have opened? */

@@ -38,7 +38,8 @@ typedef struct VaultSession
 	SecretFile	role_id;
 	uint64_t	granted_ms;		/* lifetime of a new token */
 
-	atomic_int	batch_most;		/* items that the service takes at once */
+	atomic_int	batch_most;		/* items that the service takes at once, */
+	_Atomic uint64_t batch_most_until_ms;	/* until more are tried again */
 
 	pthread_mutex_t lock;
 	RememberedKey keys[KEYS_REMEMBERED];	/* under "lock"; kms_vault_keys.c */
