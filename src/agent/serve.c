@@ -33,6 +33,7 @@
 #define CLOSE_TURNS		50
 #define LARGE_BLOCK		(64 * 1024) /* and above: the system's again when it
 									 * is freed */
+#define ARENAS			1
 #define OWN_DESCRIPTORS	128		/* threads' files, libcurl's, a margin */
 
 static bool prepare(Agent *agent, int first_strange);
@@ -98,6 +99,7 @@ prepare(Agent *new, int first_strange)
 	 * had
 	 */
 	(void) mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
+	(void) mallopt(M_ARENA_MAX, ARENAS);
 	new->signal_fd = block_signals(new->external);
 	new->max_clients = count_clients_allowed();
 	new->started = (int64_t) time(NULL);
