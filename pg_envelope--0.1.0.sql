@@ -232,27 +232,38 @@ COMMENT ON TRIGGER envelope_guard ON envelope.wrapping IS 'only the functions of
 COMMENT ON TRIGGER envelope_guard ON envelope.key_grant IS 'only the functions of pg_envelope write here';
 COMMENT ON TRIGGER envelope_guard ON envelope.rewrap_result IS 'only the functions of pg_envelope write here';
 
--- What sessions remember comes from these three; no row trigger tells them of
--- a TRUNCATE.
+-- No row trigger is told of a TRUNCATE.
 CREATE FUNCTION envelope_guard_truncate()
 RETURNS trigger
 AS 'MODULE_PATHNAME', 'envelope_guard_truncate'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION envelope_guard_truncate() FROM PUBLIC;
 COMMENT ON FUNCTION envelope_guard_truncate() IS
-	'tells all sessions that a key table was emptied';
+	'refuses to empty a key table while a data key lives, and tells all sessions of it';
 
+CREATE TRIGGER envelope_guard_truncate BEFORE TRUNCATE ON envelope.keyring
+	FOR EACH STATEMENT EXECUTE FUNCTION envelope_guard_truncate();
+CREATE TRIGGER envelope_guard_truncate BEFORE TRUNCATE ON envelope.kek
+	FOR EACH STATEMENT EXECUTE FUNCTION envelope_guard_truncate();
 CREATE TRIGGER envelope_guard_truncate BEFORE TRUNCATE ON envelope.key
 	FOR EACH STATEMENT EXECUTE FUNCTION envelope_guard_truncate();
 CREATE TRIGGER envelope_guard_truncate BEFORE TRUNCATE ON envelope.dek
 	FOR EACH STATEMENT EXECUTE FUNCTION envelope_guard_truncate();
+CREATE TRIGGER envelope_guard_truncate BEFORE TRUNCATE ON envelope.wrapping
+	FOR EACH STATEMENT EXECUTE FUNCTION envelope_guard_truncate();
 CREATE TRIGGER envelope_guard_truncate BEFORE TRUNCATE ON envelope.key_grant
 	FOR EACH STATEMENT EXECUTE FUNCTION envelope_guard_truncate();
+ALTER TABLE envelope.keyring ENABLE ALWAYS TRIGGER envelope_guard_truncate;
+ALTER TABLE envelope.kek ENABLE ALWAYS TRIGGER envelope_guard_truncate;
 ALTER TABLE envelope.key ENABLE ALWAYS TRIGGER envelope_guard_truncate;
 ALTER TABLE envelope.dek ENABLE ALWAYS TRIGGER envelope_guard_truncate;
+ALTER TABLE envelope.wrapping ENABLE ALWAYS TRIGGER envelope_guard_truncate;
 ALTER TABLE envelope.key_grant ENABLE ALWAYS TRIGGER envelope_guard_truncate;
-COMMENT ON TRIGGER envelope_guard_truncate ON envelope.key IS 'tells all sessions of a TRUNCATE';
-COMMENT ON TRIGGER envelope_guard_truncate ON envelope.dek IS 'tells all sessions of a TRUNCATE';
+COMMENT ON TRIGGER envelope_guard_truncate ON envelope.keyring IS 'refuses a TRUNCATE that would lose keys';
+COMMENT ON TRIGGER envelope_guard_truncate ON envelope.kek IS 'refuses a TRUNCATE that would lose keys';
+COMMENT ON TRIGGER envelope_guard_truncate ON envelope.key IS 'refuses a TRUNCATE that would lose keys';
+COMMENT ON TRIGGER envelope_guard_truncate ON envelope.dek IS 'refuses a TRUNCATE that would lose keys';
+COMMENT ON TRIGGER envelope_guard_truncate ON envelope.wrapping IS 'refuses a TRUNCATE that would lose keys';
 COMMENT ON TRIGGER envelope_guard_truncate ON envelope.key_grant IS 'tells all sessions of a TRUNCATE';
 
 --

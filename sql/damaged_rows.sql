@@ -3,6 +3,9 @@
 SET client_min_messages = error;
 SELECT envelope_create_kek('dr_kek') IS NOT NULL AS made, envelope_create_kek('dr_other') IS NOT NULL AS made;
 SELECT envelope_create_key('dr_a', 'dr_kek'), envelope_create_key('dr_b', 'dr_other');
+-- (what is done by hand here loses keys, so it takes the leave to do so)
+SELECT uuid FROM envelope.keyring \gset
+SET pg_envelope.allow_key_loss = :'uuid';
 CREATE ROLE regress_dr;
 SELECT envelope_grant('dr_a', 'regress_dr', '{encrypt,decrypt,manage}'), envelope_grant('dr_b', 'regress_dr', '{encrypt,decrypt}');
 GRANT EXECUTE ON FUNCTION envelope_rotate_key TO regress_dr;

@@ -44,8 +44,48 @@ UPDATE envelope.key SET state = 'enabled' WHERE key_id = 'hand';
 ROLLBACK;
 RESET ROLE;
 SELECT state FROM envelope.key WHERE key_id = 'hand';
+-- no row of a living data key goes or changes, also where no foreign key is looked at
+SET session_replication_role = replica;
+DELETE FROM envelope.dek WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.dek SET state = 'destroyed' WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+DELETE FROM envelope.wrapping WHERE kek = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.wrapping SET wrapped = '\x01010000' WHERE kek = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.wrapping SET wrapped = NULL, superseded = now() WHERE kek = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.wrapping SET dek_id = dek_id # 1 WHERE kek = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.wrapping SET kek = 'hand_kick' WHERE kek = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+DELETE FROM envelope.kek WHERE name = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.kek SET name = 'hand_kick' WHERE name = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY sqlstate
+DELETE FROM envelope.keyring;
+UPDATE envelope.keyring SET uuid = '00000000-0000-4000-8000-000000000000';
+\set VERBOSITY terse
+RESET session_replication_role;
+-- of two wrappings one may go, but not both, in one statement either
+SET client_min_messages = error;
+SELECT envelope_create_kek('hand_second') IS NOT NULL AS made;
+RESET client_min_messages;
+SELECT key_id, outcome FROM rewrap_all('hand_kek', 'hand_second', keep_old => true);
+DELETE FROM envelope.wrapping WHERE kek LIKE 'hand%';
+\echo :LAST_ERROR_SQLSTATE
+BEGIN;
+DELETE FROM envelope.wrapping WHERE kek = 'hand_kek';
+DELETE FROM envelope.wrapping WHERE kek = 'hand_second';
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+UPDATE envelope.wrapping SET wrapped = NULL, superseded = now() WHERE kek = 'hand_second';
 -- a superuser restores a dump: rows go in as they are, but the oid of a role
 -- is that of this cluster
+SELECT uuid FROM envelope.keyring \gset
+SET pg_envelope.allow_key_loss = :'uuid';
 BEGIN;
 CREATE TEMP TABLE saved_grant AS SELECT * FROM envelope.key_grant WHERE key_id = 'hand';
 CREATE TEMP TABLE saved_dek AS SELECT * FROM envelope.dek WHERE key_id = 'hand';
@@ -61,6 +101,7 @@ SELECT g.role_oid = coalesce(r.oid, 0) AS resolved, g.rights
   FROM envelope.key_grant g LEFT JOIN pg_roles r ON r.rolname = g.role_name
   WHERE key_id = 'hand' ORDER BY g.role_name = 'regress_pge_nobody';
 COMMIT;
+RESET pg_envelope.allow_key_loss;
 -- what a data key is bound to
 UPDATE envelope.dek SET dek_id = dek_id + 1 WHERE key_id = 'hand';
 \echo :LAST_ERROR_SQLSTATE
@@ -91,10 +132,11 @@ INSERT INTO envelope.key (key_id, kek, algorithm) VALUES (E'hand\u0085', 'hand_k
 INSERT INTO envelope.dek SELECT dek_id # 1, key_id, 2, purpose, algorithm, keyring, check_value, state
   FROM envelope.dek WHERE key_id = 'hand';
 \echo :LAST_ERROR_SQLSTATE
-INSERT INTO envelope.wrapping SELECT dek_id, 2, kek, kek_version, wrapped
-  FROM envelope.wrapping JOIN envelope.dek USING (dek_id) WHERE key_id = 'hand';
+INSERT INTO envelope.wrapping SELECT dek_id, 3, kek, kek_version, wrapped
+  FROM envelope.wrapping JOIN envelope.dek USING (dek_id) WHERE key_id = 'hand' AND superseded IS NULL;
 \echo :LAST_ERROR_SQLSTATE
-UPDATE envelope.wrapping SET wrapped = NULL;
+INSERT INTO envelope.wrapping SELECT dek_id, 3, 'hand_none', kek_version, NULL
+  FROM envelope.wrapping JOIN envelope.dek USING (dek_id) WHERE key_id = 'hand';
 \echo :LAST_ERROR_SQLSTATE
 INSERT INTO envelope.keyring VALUES ('00000000-0000-4000-8000-000000000000');
 \echo :LAST_ERROR_SQLSTATE
@@ -104,6 +146,7 @@ INSERT INTO envelope.key_grant VALUES ('hand', 'regress_pge_writer', 0, '{search
 \echo :LAST_ERROR_SQLSTATE
 -- a name from before that was asked still leaves the key to be disabled
 BEGIN;
+SET LOCAL pg_envelope.allow_key_loss = :'uuid';
 ALTER TABLE envelope.key DISABLE TRIGGER envelope_guard;
 ALTER TABLE envelope.kek DISABLE TRIGGER envelope_guard;
 INSERT INTO envelope.kek (name, uri) VALUES (U&'hand\00ad', U&'local:\00ad');
@@ -144,6 +187,7 @@ SELECT envelope_create_key('hand_late', 'hand_late');
 SELECT envelope_encrypt('late', 'hand_late') AS late \gset
 SELECT envelope_cache_flush() >= 0 AS flushed;
 SET session_replication_role = replica;
+SET pg_envelope.allow_key_loss = :'uuid';
 BEGIN;
 DELETE FROM envelope.kek WHERE name = 'hand_late';
 SELECT envelope_decrypt(:'late', 'hand_late');

@@ -26,6 +26,7 @@
 #include "keeper/keeper.h"
 #include "keyring/memo.h"
 #include "ops/creation_guard.h"
+#include "ops/key_loss_guard.h"
 #include "ops/open_guard.h"
 #include "ops/transaction.h"
 
@@ -89,6 +90,7 @@ _PG_init(void)
 	pge_epoch_register_callbacks(); /* last, so that it is called first */
 	pge_open_guard_register();
 	pge_creation_guard_register();
+	pge_key_loss_guard_register();
 	pge_keeper_register();
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = request_shmem;

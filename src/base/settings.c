@@ -29,6 +29,7 @@
 int			pge_agent = PGE_AGENT_SPAWN;
 char	   *pge_agent_socket = NULL;
 char	   *pge_agent_user = NULL;
+char	   *pge_allow_key_loss = NULL;
 bool		pge_allow_materialized_views = false;
 int			pge_cache_grace = 0;
 int			pge_cache_idle = 0;
@@ -92,6 +93,20 @@ check_socket(char **newval, void **extra, GucSource source)
 	return false;
 }
 
+/*
+ * The leave to lose keys is for one session that asks for it: what stands in a
+ * file, at a role or a database or in a connection's options is forgotten there.
+ */
+static bool
+check_session_only(char **newval, void **extra, GucSource source)
+{
+	(void) extra;
+	if (*newval == NULL || **newval == '\0' || source == PGC_S_SESSION)
+		return true;
+	GUC_check_errdetail("It is set by SET, in the session that needs it.");
+	return false;
+}
+
 static const struct config_enum_entry agent_options[] = {
 	{"spawn", PGE_AGENT_SPAWN, false},
 	{"external", PGE_AGENT_EXTERNAL, false},
@@ -135,6 +150,11 @@ pge_settings_define(void)
 								   &pge_agent_user, "",
 								   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, check_line, NULL, NULL);
 	}
+	DefineCustomStringVariable("pg_envelope.allow_key_loss",
+							   "Lets this session lose data keys.",
+							   "The uuid of the keyring that they belong to; empty: it may not.",
+							   &pge_allow_key_loss, "",
+							   PGC_SUSET, GUC_DISALLOW_IN_FILE, check_session_only, NULL, NULL);
 	DefineCustomBoolVariable("pg_envelope.allow_materialized_views",
 							 "Permits queries of materialized views to open values.",
 							 "The view keeps them as plaintext.",

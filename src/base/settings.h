@@ -29,6 +29,7 @@ extern int	pge_agent;			/* AgentKind */
 extern char *pge_agent_socket;	/* external: an absolute path that fits an
 								 * address */
 extern char *pge_agent_user;	/* external: as whom it runs */
+extern char *pge_allow_key_loss;	/* a keyring's uuid, by SET only; "": none */
 extern bool pge_allow_materialized_views;
 extern int	pge_cache_grace;	/* s; 0: off */
 extern int	pge_cache_idle;		/* s; 0: off */

@@ -28,10 +28,12 @@
 
 #include "base/compat.h"
 #include "cache/epoch.h"
+#include "keyring/key_loss.h"
 #include "keyring/key_name.h"
 #include "keyring/keyring.h"
 #include "keyring/keyring_private.h"
 #include "keyring/memo.h"
+#include "keyring/row_loss.h"
 #include "keyring/writes.h"
 
 PG_FUNCTION_INFO_V1(envelope_guard_row);
@@ -41,7 +43,7 @@ static void tell_everybody(void);
 static void require_row_trigger(FunctionCallInfo fcinfo);
 static void refuse_foreign_writer(Relation relation);
 static void refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new);
-static void refuse_loss(Relation relation, HeapTuple old, HeapTuple new);
+static void refuse_needed(Relation relation, HeapTuple old, HeapTuple new);
 static bool column_changed(Relation relation, int column, HeapTuple old, HeapTuple new);
 static bool is_needed(Relation relation, HeapTuple tuple);
 static void check_names(Relation relation, HeapTuple old, HeapTuple new);
@@ -62,11 +64,15 @@ envelope_guard_row(PG_FUNCTION_ARGS)
 	refuse_foreign_writer(relation);
 	result = trigger->tg_trigtuple;
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-		refuse_loss(relation, result, NULL);
+	{
+		pge_row_loss_refuse(relation, result, NULL);
+		refuse_needed(relation, result, NULL);
+	}
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		result = trigger->tg_newtuple;
-		refuse_loss(relation, trigger->tg_trigtuple, result);
+		pge_row_loss_refuse(relation, trigger->tg_trigtuple, result);
+		refuse_needed(relation, trigger->tg_trigtuple, result);
 		if (is_table(relation, "dek"))
 			refuse_changed_identity(relation, trigger->tg_trigtuple, result);
 	}
@@ -81,8 +87,9 @@ envelope_guard_row(PG_FUNCTION_ARGS)
 }
 
 /*
- * TRUNCATE takes all rows and fires no row trigger: without this one, sessions
- * would go by grants and keys that are gone.
+ * TRUNCATE takes all rows and fires no row trigger: without this one, keys would be
+ * lost, and sessions would go by grants and keys that are gone.  It fires when the
+ * table is locked, so no data key can come in between.
  */
 Datum
 envelope_guard_truncate(PG_FUNCTION_ARGS)
@@ -94,6 +101,10 @@ envelope_guard_truncate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"envelope_guard_truncate\" was not called as a TRUNCATE trigger")));
 	refuse_foreign_writer(trigger->tg_relation);
+	if (!is_table(trigger->tg_relation, "key_grant"))
+		pge_key_loss_refuse(psprintf("truncate table \"envelope.%s\"",
+									 RelationGetRelationName(trigger->tg_relation)),
+							pge_key_loss_living(), PGE_KEYS_LOST);
 	tell_everybody();
 	return PointerGetDatum(NULL);
 }
@@ -180,12 +191,14 @@ refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new)
 /*
  * What a foreign key would keep from going, or from another name; the number of
  * a data key never changes anyway.  With session_replication_role = replica
- * rows go in any order, as with a foreign key.
+ * rows go in any order, as with a foreign key; but KEKs, whose URIs nothing else
+ * knows, go last.
  */
 static void
-refuse_loss(Relation relation, HeapTuple old, HeapTuple new)
+refuse_needed(Relation relation, HeapTuple old, HeapTuple new)
 {
-	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA &&
+		(!is_table(relation, "kek") || pge_key_loss_allowed()))
 		return;
 	if (new != NULL &&
 		(is_table(relation, "dek") || !column_changed(relation, 1, old, new)))

@@ -52,7 +52,7 @@ command_ok([ $node->installed_command('pg_dump'), '-Fc', '-d', $node->connstr('o
 
 my $before = content('owned');
 is(() = $before =~ /^/mg, 18, 'the rows that must travel');
-$node->safe_psql('owned', 'DROP EXTENSION pg_envelope CASCADE');
+$node->safe_psql('owned', $node->leave_to_lose_keys . '; DROP EXTENSION pg_envelope CASCADE');
 $node->safe_psql('postgres', 'DROP ROLE goes');
 $node->safe_psql('postgres', 'DROP ROLE stays; CREATE ROLE stays LOGIN');
 command_ok([ $node->installed_command('psql'), '-X', '-q', '-v', 'ON_ERROR_STOP=1',

@@ -95,6 +95,7 @@ like(slurp_file($node->logfile), qr/It is exportable: whoever may read export/, 
 # Another row's wrapping.
 #
 $admin->query("SELECT envelope_create_key('twin', 'bao')");
+$admin->query($node->leave_to_lose_keys);
 $admin->query($_) for 'BEGIN', q{ALTER TABLE envelope.wrapping DISABLE TRIGGER USER},
   q{UPDATE envelope.wrapping SET wrapped = (SELECT wrapped FROM envelope.wrapping JOIN envelope.dek USING (dek_id) WHERE key_id = 'twin')
 	WHERE dek_id = (SELECT dek_id FROM envelope.dek WHERE key_id = 'acme')};

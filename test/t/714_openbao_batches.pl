@@ -82,6 +82,7 @@ opens_all('and open');
 #
 # Onto a new version, with one that is damaged.
 #
+$admin->query($node->leave_to_lose_keys);
 $bao->ask(POST => 'transit/keys/acme/rotate');
 $admin->query($_) for 'BEGIN', q{ALTER TABLE envelope.wrapping DISABLE TRIGGER envelope_guard},
   q{CREATE TABLE damaged AS SELECT w.dek_id, w.wrapped FROM envelope.wrapping w JOIN envelope.dek d USING (dek_id) WHERE d.key_id = 'k7' AND w.superseded IS NULL},

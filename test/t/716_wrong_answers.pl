@@ -44,6 +44,7 @@ sub insist
 insist("SELECT envelope_create_kek('$_', '" . uri($_) . "')") for qw(good turn next);
 insist("SELECT envelope_create_key('$_->[0]', '$_->[1]')") for [ 'stays', 'good' ], [ 'turns', 'turn' ];
 $admin->query(q{CREATE TABLE kept AS SELECT envelope_encrypt('kept', 'stays') AS sealed});
+$admin->query($node->leave_to_lose_keys);
 my $opens = q{SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, 'stays') FROM kept};
 
 # All that is stored, but for what rewrap_all does before it asks: it retires a KEK, whose keys go to the new one.

@@ -102,6 +102,37 @@ sub own_programs
 	return "$root$dir{bindir}";
 }
 
+# As above, the agent included, and with a library of our own instead of the one there:
+# this tree's, compiled with these flags besides.
+sub own_library
+{
+	my ($root, $flags) = @_;
+	my $tree = "$FindBin::RealBin/../..";
+	# A pg_config there would say that the server's headers are there.
+	local $ENV{PATH} = join ':', grep { $_ ne $ENV{PGE_BINDIR} } split /:/, $ENV{PATH};
+	my $copy = PostgreSQL::Test::Utils::tempdir_short() . '/tree';
+	my $bindir = own_programs($root);
+	copy("$ENV{PGE_BINDIR}/pg_envelope_agent", "$bindir/pg_envelope_agent") or die $!;
+	chmod 0755, "$bindir/pg_envelope_agent";
+	mkdir $copy or die $!;
+	# With its objects and their times: only what names a flag is compiled again.
+	system_or_bail('cp', '-a', map({ "$tree/$_" } qw(Makefile src pg_envelope.control)), glob("$tree/pg_envelope--*.sql"), $copy);
+	my ($name) = $flags =~ /-D(\w+)/;
+	unlink map { s/c$/o/r } split /\n/, qx(grep -rlw $name --include=*.c $copy/src) or die "nothing names $name";
+	local %ENV = %ENV;
+	delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL TEST_CPPFLAGS)};
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'make', '-C', $copy, 'pg_envelope.so', "TEST_CPPFLAGS=$flags" ], '>', \$out, '2>', \$err) or die "$out$err";
+	my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
+	chomp(my $libdir = qx($pg_config --pkglibdir));
+	my $shared = readlink "$root$libdir";
+	unlink "$root$libdir" or die $!;
+	mkdir "$root$libdir" or die $!;
+	symlink $_, "$root$libdir/" . s{.*/}{}r for grep { !m{/pg_envelope\.so$} } glob "$shared/*";
+	copy("$copy/pg_envelope.so", "$root$libdir/pg_envelope.so") or die $!;
+	return $bindir;
+}
+
 # initdb names it after who runs the tests.
 sub superuser { return scalar getpwuid($>); }
 
@@ -335,6 +366,12 @@ sub fails_with
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	like($err, qr/^(?:psql:\S+ )?ERROR:\s+\Q$sqlstate\E:/m, $name);
 	return $err;
+}
+
+# A statement that lets the session lose data keys (README, "Uninstall").
+sub leave_to_lose_keys
+{
+	return q{DO $$BEGIN PERFORM set_config('pg_envelope.allow_key_loss', uuid::text, false) FROM envelope.keyring; END$$};
 }
 
 #

@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * key_tables.c
+ *	  Finds the tables that keep the keys, and what an ALTER did to them.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_rewrite.h"
+#include "commands/extension.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "ops/key_tables.h"
+
+/* What dumps hold. */
+static const char *const tables[] = {"keyring", "kek", "key", "dek", "wrapping", "key_grant"};
+
+static bool relation_was_harmed(Oid table);
+static bool relation_differs(const FormData_pg_class *old, const FormData_pg_class *new);
+
+const char *
+pge_key_table_name(Oid table)
+{
+	Oid			schema = get_namespace_oid("envelope", true);
+	char	   *name;
+
+	if (!OidIsValid(schema) || get_rel_namespace(table) != schema ||
+		get_rel_relkind(table) != RELKIND_RELATION ||
+		!OidIsValid(get_extension_oid("pg_envelope", true)))
+		return NULL;
+	name = get_rel_name(table);
+	for (size_t i = 0; i < lengthof(tables); i++)
+		if (strcmp(tables[i], name) == 0)
+			return tables[i];
+	return NULL;
+}
+
+bool
+pge_key_table_has_keys(Oid table)
+{
+	const char *name = pge_key_table_name(table);
+
+	return name != NULL && strcmp(name, "key_grant") != 0;
+}
+
+/* A column "of type bytea USING ..." is of that type before and after. */
+bool
+pge_key_table_was_harmed(Oid table, int part)
+{
+	return pge_key_table_name(table) != NULL &&
+		(part != 0 || relation_was_harmed(table));
+}
+
+static bool
+relation_was_harmed(Oid table)
+{
+	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
+	HeapTuple	new = pge_catalog_row(catalog, ClassOidIndexId, Anum_pg_class_oid, table);
+	HeapTuple	old = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	bool		harmed = HeapTupleIsValid(old) && HeapTupleIsValid(new) &&
+	relation_differs((Form_pg_class) GETSTRUCT(old), (Form_pg_class) GETSTRUCT(new));
+
+	if (HeapTupleIsValid(old))
+		ReleaseSysCache(old);
+	table_close(catalog, AccessShareLock);
+	return harmed;
+}
+
+static bool
+relation_differs(const FormData_pg_class *old, const FormData_pg_class *new)
+{
+	return strcmp(NameStr(old->relname), NameStr(new->relname)) != 0 ||
+		old->relnamespace != new->relnamespace ||
+		old->relpersistence != new->relpersistence;
+}
+
+bool
+pge_key_schema_was_renamed(Oid schema)
+{
+	Relation	catalog;
+	HeapTuple	new;
+	bool		renamed;
+
+	if (schema != get_namespace_oid("envelope", true))
+		return false;
+	catalog = table_open(NamespaceRelationId, AccessShareLock);
+	new = pge_catalog_row(catalog, NamespaceOidIndexId, Anum_pg_namespace_oid, schema);
+	renamed = HeapTupleIsValid(new) &&
+		strcmp(NameStr(((Form_pg_namespace) GETSTRUCT(new))->nspname), "envelope") != 0;
+	table_close(catalog, AccessShareLock);
+	return renamed;
+}
+
+Oid
+pge_key_table_of_rule(Oid rule)
+{
+	Relation	catalog = table_open(RewriteRelationId, AccessShareLock);
+	HeapTuple	row = pge_catalog_row(catalog, RewriteOidIndexId, Anum_pg_rewrite_oid, rule);
+	Oid			table = HeapTupleIsValid(row) ?
+	((Form_pg_rewrite) GETSTRUCT(row))->ev_class : InvalidOid;
+
+	table_close(catalog, AccessShareLock);
+	return OidIsValid(table) && pge_key_table_name(table) != NULL ? table : InvalidOid;
+}
+
+/* The command counter has not moved on yet, so only SnapshotSelf sees what is new. */
+HeapTuple
+pge_catalog_row(Relation catalog, Oid index, AttrNumber column, Oid oid)
+{
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	row;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(catalog, index, true, SnapshotSelf, 1, &key);
+	row = systable_getnext(scan);
+	row = HeapTupleIsValid(row) ? heap_copytuple(row) : NULL;
+	systable_endscan(scan);
+	return row;
+}

@@ -1,0 +1,38 @@
+/*
+ * key_tables.h -- the tables that keep the keys, as the catalogs show them.
+ *
+ * For hooks: nothing here raises an error because a table is missing or is not as
+ * the extension made it.  What changed is told while the server's caches still have
+ * it as it was, that is, from within a hook on objects.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGE_OPS_KEY_TABLES_H
+#define PGE_OPS_KEY_TABLES_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "utils/relcache.h"
+
+/* The table's name, if the extension keeps keys or grants in it; else NULL. */
+extern const char *pge_key_table_name(Oid table);
+
+/* Whether a key is lost if its rows are: not so for grants. */
+extern bool pge_key_table_has_keys(Oid table);
+
+/*
+ * Whether an ALTER has changed how the table is named or kept, or (part) a column of
+ * it, on which the functions and dumps rely.
+ */
+extern bool pge_key_table_was_harmed(Oid table, int part);
+
+extern bool pge_key_schema_was_renamed(Oid schema);
+
+/* The key table that a new rule is on, or InvalidOid. */
+extern Oid	pge_key_table_of_rule(Oid rule);
+
+/* A catalog's row of an oid as the running command has left it, palloc'd, or NULL. */
+extern HeapTuple pge_catalog_row(Relation catalog, Oid index, AttrNumber column, Oid oid);
+
+#endif							/* PGE_OPS_KEY_TABLES_H */

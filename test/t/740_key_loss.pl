@@ -1,0 +1,141 @@
+# While a data key lives, nobody's statement takes it along: each is tried plain, in a
+# DO block, under a replica role, as superuser and as owner.  The same statements lose
+# the key on a server whose library has that guard compiled out: they are real.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PgEnvelope::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# name => the statements, of which the last is refused; or a list of them, of which
+# the first is refused, and the others lose the key if it is not.
+my %attack = (
+	'drop the extension' => 'DROP EXTENSION pg_envelope CASCADE',
+	'drop the schema of the functions' => 'DROP SCHEMA functions CASCADE',
+	'drop what the owner owns' => 'DROP OWNED BY installer CASCADE',
+	'truncate dek' => 'TRUNCATE envelope.dek',
+	'truncate wrapping' => 'TRUNCATE envelope.wrapping',
+	'truncate kek' => 'TRUNCATE envelope.kek',
+	'truncate key' => 'TRUNCATE envelope.key',
+	'truncate by cascade' => 'TRUNCATE parent CASCADE',
+	'drop a column' => ['ALTER TABLE envelope.wrapping DROP COLUMN wrapped CASCADE', 'CLUSTER envelope.wrapping USING wrapping_pkey'],
+	'fill a column' => q{ALTER TABLE envelope.wrapping ALTER wrapped TYPE bytea USING '\x00000000'::bytea},
+	'change a type' => q{ALTER TABLE envelope.dek ALTER dek_id TYPE integer USING 1},
+	'rename a table' => 'ALTER TABLE envelope.dek RENAME TO deks',
+	'move a table' => 'ALTER TABLE envelope.wrapping SET SCHEMA public',
+	'rename the schema' => 'ALTER SCHEMA envelope RENAME TO envelopes',
+	'disable all triggers' => ['ALTER TABLE envelope.wrapping DISABLE TRIGGER ALL', 'DELETE FROM envelope.wrapping'],
+	'disable the triggers of users' => ['ALTER TABLE envelope.wrapping DISABLE TRIGGER USER', 'DELETE FROM envelope.wrapping'],
+	'disable the guard' => ['ALTER TABLE envelope.wrapping DISABLE TRIGGER envelope_guard', 'DELETE FROM envelope.wrapping'],
+	'drop the guard' => ['DROP TRIGGER envelope_guard ON envelope.wrapping', 'DELETE FROM envelope.wrapping'],
+	'take a table out of the extension' => ['ALTER EXTENSION pg_envelope DROP TABLE envelope.wrapping', 'DROP TABLE envelope.wrapping'],
+);
+# What only a superuser may try: the tables are written by hand by nobody else.
+my %by_hand = (
+	'mark it as destroyed' => q{UPDATE envelope.dek SET state = 'destroyed'},
+	'delete a wrapping' => 'DELETE FROM envelope.wrapping',
+	'overwrite a wrapping' => q{UPDATE envelope.wrapping SET wrapped = '\x01010000'},
+	'supersede the last wrapping' => 'UPDATE envelope.wrapping SET wrapped = NULL, superseded = now()',
+	'replace the guard' => ['CREATE OR REPLACE FUNCTION functions.envelope_guard_row() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN RETURN OLD; END $f$',
+		'DELETE FROM envelope.wrapping'],
+);
+# Its rows would not fit the tables of a new database, so that a dump could not be restored.
+my %dumped = (
+	'rename a column' => 'ALTER TABLE envelope.dek RENAME check_value TO checked',
+	'add a column' => 'ALTER TABLE envelope.wrapping ADD note text',
+);
+# Foreign keys would keep it, where they are looked at.
+my %as_replica = (
+	'delete a data key' => 'DELETE FROM envelope.dek',
+	'delete a KEK' => 'DELETE FROM envelope.kek',
+);
+
+# The extension is owned by who installed it, and is no superuser any more.
+sub install
+{
+	my ($name, %settings) = @_;
+	my $node = PgEnvelope::Cluster->new($name, extension => 0, %settings);
+	$node->safe_psql('postgres', $_) for 'CREATE ROLE installer SUPERUSER LOGIN', 'CREATE SCHEMA functions AUTHORIZATION installer',
+	  'CREATE TABLE parent (key_id text PRIMARY KEY)', 'ALTER TABLE parent OWNER TO installer',
+	  'GRANT CREATE ON DATABASE postgres TO installer', 'GRANT CREATE ON SCHEMA public TO installer';
+	$node->safe_psql('postgres', q{
+		SET client_min_messages = error;
+		SET SESSION AUTHORIZATION installer;
+		CREATE EXTENSION pg_envelope SCHEMA functions;
+		ALTER TABLE envelope.dek ADD CONSTRAINT of_parent FOREIGN KEY (key_id) REFERENCES parent;
+		INSERT INTO parent VALUES ('acme');
+		SET search_path = functions, public;
+		SELECT envelope_create_kek('main'), envelope_create_key('acme', 'main');
+	});
+	$node->safe_psql('postgres', $_) for q{CREATE TABLE sealed AS SELECT functions.envelope_encrypt('a value', 'acme') AS ssn},
+	  'ALTER ROLE installer NOSUPERUSER';
+	return $node;
+}
+
+my $opens = q{SELECT functions.envelope_cache_flush(); SELECT functions.envelope_decrypt(ssn, 'acme') FROM sealed};
+my @everybody = ([ 'plain', '%s' ], [ 'in DO', 'DO $do$ BEGIN %s; END $do$' ]);
+my $replica = [ 'as replica', 'SET LOCAL session_replication_role = replica; %s' ];
+
+my $node = install('guarded');
+my ($super, $owner) = ($node->session, $node->session(user => 'installer'));
+like($super->query($opens), qr/a value/, 'the control: the value opens');
+
+sub tried_by
+{
+	my ($session, $who, $attacks, @ways) = @_;
+	for my $name (sort keys %$attacks)
+	{
+		my $statement = $attacks->{$name};
+		$statement = $statement->[0] if ref $statement;
+		for my $way (@ways)
+		{
+			$session->query('BEGIN');
+			my (undef, $err) = $session->try(sprintf $way->[1], $statement);
+			$session->query('ROLLBACK');
+			like($err, qr/ERROR:  KE014: cannot .* data key would be lost|ERROR:  KE014: cannot .* data key could be lost/, "$name, $way->[0], as $who");
+		}
+	}
+	return;
+}
+
+tried_by($super, 'superuser', { %attack, %by_hand, %dumped }, @everybody, $replica);
+tried_by($super, 'superuser', \%as_replica, $replica);
+tried_by($owner, 'owner', { %attack, %dumped }, @everybody);
+like($super->query($opens), qr/a value/, 'and the value opens still');
+
+$node->stop;
+
+my $bare = do
+{
+	local $ENV{PGE_BINDIR} = PgEnvelope::Cluster::own_library(PostgreSQL::Test::Utils::tempdir_short() . '/root', '-DPGE_WITHOUT_KEY_LOSS_GUARD');
+	install('bare');
+};
+($super, $owner) = ($bare->session, $bare->session(user => 'installer'));
+
+sub loses
+{
+	my ($session, $who, $attacks, $way) = @_;
+	for my $name (sort keys %$attacks)
+	{
+		my $statement = $attacks->{$name};
+		$session->query('BEGIN');
+		$session->query(sprintf $way->[1], $_) for ref $statement ? @$statement : $statement;
+		$session->query('RESET ROLE') if $who eq 'owner';
+		my ($out) = $session->try($opens);
+		$session->query('ROLLBACK');
+		unlike($out, qr/a value/, "without the guard it is lost: $name, $way->[0], as $who");
+	}
+	return;
+}
+loses($super, 'superuser', { %attack, %by_hand }, $everybody[0]);
+loses($super, 'superuser', \%as_replica, $replica);
+like($super->query($opens), qr/a value/, 'and opens when nothing is done');
+# (An owner's TRUNCATE is writing by hand.)
+for my $name (grep { !ref $attack{$_} && $attack{$_} !~ /^TRUNCATE/ } sort keys %attack)
+{
+	loses($super, 'owner', { $name => "SET ROLE installer; $attack{$name}" }, $everybody[0]);
+}
+$bare->stop;
+done_testing();
