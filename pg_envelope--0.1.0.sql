@@ -576,3 +576,22 @@ REVOKE ALL ON PROCEDURE envelope_rewrap(text, text, integer) FROM PUBLIC;
 COMMENT ON PROCEDURE envelope_rewrap(text, text, integer) IS
 	'as rewrap_all, but commits after each batch of data keys; outcomes are kept in envelope.rewrap_result';
 
+
+-- Moving keys to another database
+--
+-- Reads under a snapshot of its own, which no parallel query has.
+CREATE FUNCTION envelope_export_keyring(key_ids text[] DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'envelope_export_keyring'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION envelope_export_keyring(text[]) FROM PUBLIC;
+COMMENT ON FUNCTION envelope_export_keyring(text[]) IS
+	'these keys, or all, with their data keys as they are wrapped, for envelope_import_keyring';
+
+CREATE FUNCTION envelope_import_keyring(document jsonb)
+RETURNS TABLE (key_id text, version integer, outcome text, detail text)
+AS 'MODULE_PATHNAME', 'envelope_import_keyring'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION envelope_import_keyring(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION envelope_import_keyring(jsonb) IS
+	'take in keys that envelope_export_keyring gave, once each opens here; all or nothing; the caller gets all rights on them';

@@ -112,6 +112,12 @@ extern const char *pge_key_state_name(KeyState state);
 extern const char *pge_dek_state_name(DekState state);
 extern const char *pge_kek_state_name(KekState state);
 
+/* And back; -1 for a word that is none of them. */
+extern int	pge_key_state_number(const char *name);
+extern int	pge_dek_state_number(const char *name);
+extern int	pge_kek_state_number(const char *name);
+extern int	pge_purpose_number(const char *name);
+
 /* Live wrappings by seq, palloc'd in the current context; returns how many. */
 extern int	pge_keyring_wrappings(uint32 dek_id, KeyringWrapping **wrappings);
 

@@ -46,6 +46,9 @@ extern size_t pge_keyring_bytes_column(HeapTuple tuple, const KeyringScan *scan,
 extern int32 pge_keyring_count_column(HeapTuple tuple, const KeyringScan *scan, int attno);
 extern uint32 pge_keyring_dek_id_column(HeapTuple tuple, const KeyringScan *scan, int attno);
 
+/* The role as which our statements run. */
+extern Oid	pge_keyring_owner(void);
+
 #define Anum_keyring_uuid			1
 #define Anum_kek_name				1
 #define Anum_kek_uri				2

@@ -79,6 +79,7 @@ static void require_member(Oid relid, const char *name);
 static int	word_column(HeapTuple tuple, const KeyringScan *scan, int attno,
 						const NameOfNumber *names);
 static void refuse_second(HeapTuple tuple, const KeyringScan *scan, int attno) pg_attribute_noreturn();
+static int	number_of(const NameOfNumber *names, const char *name);
 static const char *name_of(const NameOfNumber *names, int number);
 static bool written_here(HeapTuple tuple);
 static void read_dek(HeapTuple tuple, const KeyringScan *scan, KeyringDek *dek);
@@ -179,11 +180,12 @@ word_column(HeapTuple tuple, const KeyringScan *scan, int attno,
 			const NameOfNumber *names)
 {
 	char		word[NAMEDATALEN];
+	int			number;
 
 	pge_keyring_text_column(tuple, scan, attno, word, sizeof(word));
-	for (; names->name; names++)
-		if (strcmp(names->name, word) == 0)
-			return names->number;
+	number = number_of(names, word);
+	if (number >= 0)
+		return number;
 	pge_keyring_refuse_row(tuple, scan, attno, "is a word that has no meaning there");
 }
 
@@ -197,10 +199,40 @@ refuse_second(HeapTuple tuple, const KeyringScan *scan, int attno)
 uint8
 pge_algorithm_number(const char *name)
 {
-	for (const NameOfNumber *n = algorithm_names; n->name; n++)
-		if (strcmp(n->name, name) == 0)
-			return (uint8) n->number;
-	return 0;
+	return (uint8) Max(number_of(algorithm_names, name), 0);
+}
+
+static int
+number_of(const NameOfNumber *names, const char *name)
+{
+	for (; names->name; names++)
+		if (strcmp(names->name, name) == 0)
+			return names->number;
+	return -1;
+}
+
+int
+pge_key_state_number(const char *name)
+{
+	return number_of(key_states, name);
+}
+
+int
+pge_dek_state_number(const char *name)
+{
+	return number_of(dek_states, name);
+}
+
+int
+pge_kek_state_number(const char *name)
+{
+	return number_of(kek_states, name);
+}
+
+int
+pge_purpose_number(const char *name)
+{
+	return number_of(purposes, name);
 }
 
 static const char *

@@ -25,11 +25,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "base/compat.h"
 #include "base/report.h"
 #include "keyring/kept_plans.h"
+#include "keyring/keyring_private.h"
 #include "keyring/writes.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
@@ -47,7 +49,6 @@ static bool write_under_way = false;
 
 static uint64 run(const char *sql, Params *params);
 static void run_on_one(const char *what, const char *sql, Params *params);
-static Oid	tables_owner(void);
 static void register_reset_once(void);
 static void reset_at_xact_end(XactEvent event, void *arg);
 static void reset_at_subxact_end(SubXactEvent event, SubTransactionId mine,
@@ -87,7 +88,7 @@ run(const char *sql, Params *params)
 	GetUserIdAndSecContext(&user, &context);
 	PG_TRY();
 	{
-		SetUserIdAndSecContext(tables_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+		SetUserIdAndSecContext(pge_keyring_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
 		write_under_way = true;
 		rows = pge_kept_plan_run(sql, params->count, params->types, params->values);
 		CommandCounterIncrement();
@@ -119,8 +120,8 @@ run_on_one(const char *what, const char *sql, Params *params)
 		snapshot_too_old(what);
 }
 
-static Oid
-tables_owner(void)
+Oid
+pge_keyring_owner(void)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID,
 										ObjectIdGetDatum(pge_keyring_relid("keyring")));
@@ -260,7 +261,7 @@ pge_write_key(const KeyringKey *key)
  * key away, whatever synchronous_commit says.
  */
 bool
-pge_write_dek(const KeyringDek *dek)
+pge_write_dek(const KeyringDek *dek, TimestampTz created)
 {
 	Params		params = {0};
 
@@ -273,9 +274,10 @@ pge_write_dek(const KeyringDek *dek)
 	add_uuid(&params, dek->keyring);
 	add_bytes(&params, dek->check_value, PGE_CHECK_VALUE_LEN);
 	add_text(&params, pge_dek_state_name(dek->state));
+	add(&params, TIMESTAMPTZOID, TimestampTzGetDatum(created));
 	return run("INSERT INTO envelope.dek"
-			   " (dek_id, key_id, version, purpose, algorithm, keyring, check_value, state)"
-			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+			   " (dek_id, key_id, version, purpose, algorithm, keyring, check_value, state, created)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 			   " ON CONFLICT (dek_id) DO NOTHING", &params) == 1;
 }
 
@@ -327,6 +329,17 @@ pge_write_kek_unused(const char *name)
 	run_on_one("the KEK",
 			   "UPDATE envelope.kek SET unused_since = pg_catalog.clock_timestamp(),"
 			   " unused_since_lsn = pg_catalog.pg_current_wal_insert_lsn()"
+			   " WHERE name" EQ "$1", &params);
+}
+
+void
+pge_write_kek_used(const char *name)
+{
+	Params		params = {0};
+
+	add_text(&params, name);
+	run_on_one("the KEK",
+			   "UPDATE envelope.kek SET unused_since = NULL, unused_since_lsn = NULL"
 			   " WHERE name" EQ "$1", &params);
 }
 

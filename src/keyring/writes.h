@@ -63,14 +63,15 @@ extern void pge_write_keyring(const uint8 drawn[PGE_UUID_LEN],
  * Inserts return false if the name (the dek_id, the pair) is taken. */
 extern bool pge_write_kek(const char *name, const char *uri);
 extern bool pge_write_key(const KeyringKey *key);
-extern bool pge_write_dek(const KeyringDek *dek);	/* forces a synchronous
-													 * commit */
+extern bool pge_write_dek(const KeyringDek *dek, TimestampTz created);	/* forces a synchronous
+																		 * commit */
 extern bool pge_write_wrapping(uint32 dek_id, const char *kek,
 							   PgeBytes kek_version, PgeBytes wrapped);
 
 extern void pge_write_kek_uri(const char *name, const char *uri);
 extern void pge_write_kek_state(const char *name, KekState state);
 extern void pge_write_kek_unused(const char *name); /* from now, this LSN */
+extern void pge_write_kek_used(const char *name);	/* again */
 extern void pge_write_key_state(const char *key_id, KeyState state);
 extern uint64 pge_write_move_keys(const char *old_kek, const char *new_kek);
 extern void pge_write_dek_state(uint32 dek_id, DekState state);

@@ -124,6 +124,16 @@ prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN])
 	return canonical;
 }
 
+void
+pge_make_keyring(void)
+{
+	uint8		drawn[PGE_UUID_LEN];
+	uint8		keyring[PGE_UUID_LEN];
+
+	draw_uuid(drawn);
+	pge_write_keyring(drawn, keyring);
+}
+
 /* Version 4, as gen_random_uuid() makes them. */
 static void
 draw_uuid(uint8 uuid[PGE_UUID_LEN])

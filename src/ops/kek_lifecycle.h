@@ -21,6 +21,9 @@ extern void pge_enable_kek(const char *name);
 /* Returns the new version, palloc'd. */
 extern char *pge_rotate_kek(const char *name);
 
+/* Names this database's keyring, unless it has a name. */
+extern void pge_make_keyring(void);
+
 /* 42704 */
 extern void pge_no_such_kek(const char *name) pg_attribute_noreturn();
 

@@ -257,7 +257,7 @@ pge_new_dek_is_current(const NewDek *new_dek, const KeyringKey *locked)
 bool
 pge_new_dek_store(const NewDek *new_dek)
 {
-	if (!pge_write_dek(&new_dek->row))
+	if (!pge_write_dek(&new_dek->row, GetCurrentTransactionStartTimestamp()))
 		return false;
 	for (int i = 0; i < new_dek->count; i++)
 	{

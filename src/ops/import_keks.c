@@ -1,0 +1,210 @@
+/*-------------------------------------------------------------------------
+ *
+ * import_keks.c
+ *	  Finds the KEKs of a document here, or makes rows for them.
+ *
+ * The URI tells which key it is, whatever its names; a name that is taken by another
+ * URI is not guessed about.  All are locked by name before the agent opens anything:
+ * who destroys a KEK waits, and then finds what came.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/report.h"
+#include "keyring/kek_users.h"
+#include "keyring/writes.h"
+#include "ops/import_private.h"
+#include "ops/kek_lifecycle.h"
+#include "ops/kek_proof.h"
+
+static void mark_needed(KeyringImport *import);
+static void settle(const DocumentKek *theirs, ImportKek *kek);
+static bool find_by_uri(const char *uri, const char *name, KeyringKek *found);
+static bool is_better(const KeyringKek *kek, const KeyringKek *found, const char *name);
+static void ask_service(const DocumentKek *theirs, ImportKek *kek);
+static void refuse_name(const DocumentKek *theirs, const KeyringKek *here) pg_attribute_noreturn();
+static void refuse_destroyed(const KeyringKek *kek) pg_attribute_noreturn();
+static void write_or_lock(ImportKek *kek);
+static void lock(ImportKek *kek);
+static int	compare_names(const void *a, const void *b);
+
+void
+pge_import_settle_keks(KeyringImport *import)
+{
+	ImportKek **by_name = palloc(Max(import->document.nkeks, 1) * sizeof(ImportKek *));
+	int			count = 0;
+
+	mark_needed(import);
+	for (int i = 0; i < import->document.nkeks; i++)
+	{
+		if (!import->keks[i].needed)
+			continue;
+		settle(&import->document.keks[i], &import->keks[i]);
+		by_name[count++] = &import->keks[i];
+	}
+	pge_make_keyring();
+	qsort(by_name, count, sizeof(ImportKek *), compare_names);
+	for (int i = 0; i < count; i++)
+		write_or_lock(by_name[i]);
+	pfree(by_name);
+}
+
+static void
+mark_needed(KeyringImport *import)
+{
+	for (int i = 0; i < import->document.nkeys; i++)
+	{
+		const DocumentKey *key = &import->document.keys[i];
+
+		if (!import->keys[i].is_here)
+			import->keks[key->kek].needed = true;
+		for (int j = 0; j < key->count; j++)
+			for (int k = 0; !import->keys[i].deks[j] && k < key->deks[j].count; k++)
+			{
+				ImportKek  *kek = &import->keks[key->deks[j].wrappings[k].kek];
+
+				kek->needed = kek->wraps = true;
+			}
+	}
+}
+
+static void
+settle(const DocumentKek *theirs, ImportKek *kek)
+{
+	KeyringKek	other;
+
+	if (find_by_uri(theirs->uri, theirs->name, &kek->row))
+		return;
+	strlcpy(kek->row.name, theirs->name, sizeof(kek->row.name));
+	strlcpy(kek->row.uri, theirs->uri, sizeof(kek->row.uri));
+	kek->row.state = theirs->state;
+	kek->missing = true;
+	if (pge_keyring_find_kek(theirs->name, &other))
+	{
+		if (strcmp(other.uri, theirs->uri) == 0 && !kek->wraps)
+		{
+			kek->row = other;	/* destroyed: a destroyed key named it */
+			kek->missing = false;
+			return;
+		}
+		refuse_name(theirs, &other);
+	}
+	if (theirs->state != PGE_KEK_DESTROYED)
+		ask_service(theirs, kek);
+}
+
+/* Of several names its own, else one that wraps. */
+static bool
+find_by_uri(const char *uri, const char *name, KeyringKek *found)
+{
+	ListCell   *cell;
+	KeyringKek	kek;
+	bool		any = false;
+
+	foreach(cell, pge_keyring_names_of_key(uri))
+	{
+		if (!pge_keyring_find_kek(lfirst(cell), &kek) || kek.state == PGE_KEK_DESTROYED ||
+			!pge_keyring_is_uri_of_key(kek.uri, uri))
+			continue;
+		if (!any || is_better(&kek, found, name))
+			*found = kek;
+		any = true;
+	}
+	return any;
+}
+
+static bool
+is_better(const KeyringKek *kek, const KeyringKek *found, const char *name)
+{
+	if (strcmp(found->name, name) == 0 || strcmp(kek->name, name) == 0)
+		return strcmp(kek->name, name) == 0;
+	return kek->state == PGE_KEK_ENABLED && found->state != PGE_KEK_ENABLED;
+}
+
+/* What the agent calls the key is stored, so that one key has one URI. */
+static void
+ask_service(const DocumentKek *theirs, ImportKek *kek)
+{
+	char	   *what = psprintf("could not import KEK \"%s\" (\"%s\")", theirs->name,
+								pge_kek_uri_without_user(theirs->uri));
+	char	   *canonical;
+
+	pge_kek_describe(what, theirs->uri, &canonical);
+	if (canonical == NULL || strlen(canonical) > PGE_KEK_URI_MAX)
+		pge_report_bad_answer(what, "a usable URI of the KEK");
+	if (find_by_uri(canonical, theirs->name, &kek->row))
+	{
+		kek->missing = false;
+		return;
+	}
+	strlcpy(kek->row.uri, canonical, sizeof(kek->row.uri));
+	pge_kek_tell_other_name(theirs->name, canonical);
+}
+
+static void
+refuse_name(const DocumentKek *theirs, const KeyringKek *here)
+{
+	if (strcmp(here->uri, theirs->uri) == 0)
+		refuse_destroyed(here);
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("cannot import KEK \"%s\": there is another KEK of this name", theirs->name),
+			 errdetail("Its URI is \"%s\" here, and \"%s\" in the document.", here->uri,
+					   pge_kek_uri_without_user(theirs->uri)),
+			 theirs->state == PGE_KEK_DESTROYED ?
+			 errhint("Nothing was imported. Only keys that are destroyed name it: export the others by their names.") :
+			 errhint("Nothing was imported. Give the document's KEK another name here with envelope_create_kek('another name', '%s'), and import again: a KEK is known by its URI.",
+					 pge_kek_uri_without_user(theirs->uri))));
+}
+
+static void
+refuse_destroyed(const KeyringKek *kek)
+{
+	ereport(ERROR,
+			(errcode(PGE_ERRCODE_KEK_UNUSABLE),
+			 errmsg("KEK \"%s\" is destroyed", kek->name),
+			 errhint("Nothing was imported. If that can still be called off in its key service, envelope_enable_kek does it.")));
+}
+
+static void
+write_or_lock(ImportKek *kek)
+{
+	KeyringKek	now;
+
+	if (kek->missing && pge_write_kek(kek->row.name, kek->row.uri))
+	{
+		if (kek->row.state != PGE_KEK_ENABLED)
+			pge_write_kek_state(kek->row.name, kek->row.state);
+		return;
+	}
+	now = kek->row;
+	lock(kek);
+	if (strcmp(kek->row.uri, now.uri) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("KEK \"%s\" changed while it was imported", now.name),
+				 errhint("Nothing was imported. Try again.")));
+	if (kek->wraps && kek->row.state == PGE_KEK_DESTROYED)
+		refuse_destroyed(&kek->row);
+	if (kek->wraps && kek->row.unused)
+		pge_write_kek_used(kek->row.name);
+}
+
+/* The stronger lock where its row will be written: two who share one could not. */
+static void
+lock(ImportKek *kek)
+{
+	char		name[NAMEDATALEN];
+
+	strlcpy(name, kek->row.name, sizeof(name));
+	if (!pge_lock_kek(name, kek->wraps && kek->row.unused ? PGE_LOCK_UPDATE : PGE_LOCK_SHARE, &kek->row))
+		pge_no_such_kek(name);
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp((*(ImportKek *const *) a)->row.name, (*(ImportKek *const *) b)->row.name);
+}
