@@ -431,7 +431,8 @@ check_admission(void)
 	check(answer.status == PGE_OK, "the data keys of a keyring that is listed are wrapped");
 	configure("[fake]\nallow_keyrings = 00000000-0000-0000-0000-000000000001\n");
 	perform(HONEST, &request);
-	check(is_bare_failure(PGE_DENIED) && calls == 0 && strstr(answer.detail, "allow_keyrings") != NULL, "those of another are not");
+	check(is_bare_failure(PGE_DENIED) && calls == 0 && strstr(answer.detail, "append \", 00000000-0000-0000-0000-000000000000\" to its line allow_keyrings") != NULL,
+		  "those of another are not, and it is named");
 	perform(HONEST, &unwrap);
 	check(is_bare_failure(PGE_DENIED) && calls == 0, "nor unwrapped");
 	configure("[fake]\nallow_databases = apps, ap\n");

@@ -23,6 +23,7 @@ static void say_not_allowed(const KmsInstance *instance, int addressed, const ch
 static const char *file_of(const KmsInstance *instance);
 static void say_several(const KmsConfig *config, const KeyUri *key, const KmsProvider *provider, char *detail);
 static PgeStatus say_not_for(const KmsInstance *instance, const char *what, const char *list, char *detail);
+static PgeStatus say_not_of(const KmsInstance *instance, PgeBytes keyring, char *detail);
 static void free_instance(KmsInstance *instance);
 static void free_texts(char **texts, int count);
 static bool same_settings(const KmsInstance *a, const KmsInstance *b);
@@ -308,7 +309,28 @@ pge_kms_instance_admits(const KmsInstance *instance, PgeBytes database, PgeBytes
 		if (keyring.len == PGE_UUID_LEN && memcmp(instance->keyrings[i], keyring.data, PGE_UUID_LEN) == 0)
 			return PGE_OK;
 	}
-	return say_not_for(instance, "database's keyring (envelope.keyring)", "allow_keyrings", detail);
+	return say_not_of(instance, keyring, detail);
+}
+
+/* An imported data key is of another keyring than its database: so it is named. */
+static PgeStatus
+say_not_of(const KmsInstance *instance, PgeBytes keyring, char *detail)
+{
+	static const char digits[] = "0123456789abcdef";
+	char		heading[KMS_INSTANCE_HEADING_LEN];
+	char		uuid[2 * PGE_UUID_LEN + 4 + 1] = "";
+	char	   *p = uuid;
+
+	for (size_t i = 0; i < keyring.len && keyring.len == PGE_UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*p++ = '-';
+		*p++ = digits[keyring.data[i] >> 4];
+		*p++ = digits[keyring.data[i] & 0x0f];
+	}
+	pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file is not for data keys of the keyring %s. To let it wrap and unwrap them, append \", %s\" to its line allow_keyrings.",
+				   pge_kms_instance_heading(instance, heading), uuid, uuid);
+	return PGE_DENIED;
 }
 
 static PgeStatus
