@@ -502,6 +502,16 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION envelope_key_info(bytea) IS
 	'what the header of a sealed value names; key_id, version and state only for roles with a right to the key';
 
+-- Stable: one snapshot.  Restricted: it runs a query of its own, which reads
+-- temporary tables too and may have workers.  Nothing is anybody's but the
+-- caller's, so EXECUTE is PUBLIC's.
+CREATE FUNCTION envelope_verify(relation regclass, column_name name)
+RETURNS TABLE (key_id text, version integer, dek_id bigint, state text, sealed_values bigint)
+AS 'MODULE_PATHNAME', 'envelope_verify'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION envelope_verify(regclass, name) IS
+	'how many values of a column each data key sealed, by their headers; state unknown: of a data key that is not here';
+
 -- Immutable: reads the header alone, for CHECK constraints.
 CREATE FUNCTION envelope_is_encrypted(sealed bytea)
 RETURNS boolean

@@ -12,13 +12,12 @@
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "base/compat.h"
 #include "base/report.h"
 #include "format/sealed_value.h"
-#include "keyring/keyring.h"
+#include "keyring/key_describe.h"
 
 PG_FUNCTION_INFO_V1(envelope_key_info);
 PG_FUNCTION_INFO_V1(envelope_is_encrypted);
@@ -51,29 +50,6 @@ read_header(Datum sealed, uint32 *dek_id)
 	return pge_sealed_parse(pge_bytes(start, sizeof(start)), dek_id, &body) == PGE_OK;
 }
 
-/* A key that is not enabled says so for all its versions. */
-static const char *
-state_name(const KeyringDek *dek)
-{
-	KeyringKey	key;
-
-	if (pge_keyring_find_key(dek->key_id, &key) && key.state != PGE_KEY_ENABLED)
-		return pge_key_state_name(key.state);
-	return pge_dek_state_name(dek->state);
-}
-
-/* Whose the value is stays between those who have a right to the key. */
-static void
-describe_key(const KeyringDek *dek, Datum *values, bool *nulls)
-{
-	if (pge_keyring_rights(GetUserId(), dek->key_id) == 0)
-		return;
-	values[INFO_KEY_ID] = CStringGetTextDatum(dek->key_id);
-	values[INFO_VERSION] = Int32GetDatum(dek->version);
-	values[INFO_STATE] = CStringGetTextDatum(state_name(dek));
-	nulls[INFO_KEY_ID] = nulls[INFO_VERSION] = nulls[INFO_STATE] = false;
-}
-
 Datum
 envelope_key_info(PG_FUNCTION_ARGS)
 {
@@ -81,7 +57,7 @@ envelope_key_info(PG_FUNCTION_ARGS)
 	Datum		values[INFO_COLUMNS] = {0};
 	bool		nulls[INFO_COLUMNS] = {false, true, true, true, true};
 	uint32		dek_id;
-	KeyringDek	dek;
+	KeyDescription key;
 
 	if (!read_header(PG_GETARG_DATUM(0), &dek_id))
 		pge_report_error(PGE_MALFORMED, "the value is not a sealed value",
@@ -89,11 +65,18 @@ envelope_key_info(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &row) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "envelope_key_info returns a row");
 	values[INFO_DEK_ID] = Int64GetDatum((int64) dek_id);
-	if (pge_keyring_find_dek(dek_id, &dek))
+	pge_key_describe(dek_id, &key);
+	if (key.known)
 	{
-		values[INFO_ALGORITHM] = CStringGetTextDatum(pge_algorithm_name(dek.algorithm));
+		values[INFO_ALGORITHM] = CStringGetTextDatum(pge_algorithm_name(key.dek.algorithm));
 		nulls[INFO_ALGORITHM] = false;
-		describe_key(&dek, values, nulls);
+	}
+	if (key.told)
+	{
+		values[INFO_KEY_ID] = CStringGetTextDatum(key.dek.key_id);
+		values[INFO_VERSION] = Int32GetDatum(key.dek.version);
+		values[INFO_STATE] = CStringGetTextDatum(key.state);
+		nulls[INFO_KEY_ID] = nulls[INFO_VERSION] = nulls[INFO_STATE] = false;
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row),
 													  values, nulls)));
