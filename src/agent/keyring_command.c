@@ -54,11 +54,20 @@ typedef struct Restore
 	unsigned	lost;
 } Restore;
 
+/* What an import takes along, and how much that was. */
+typedef struct Import
+{
+	const Keyring *source;
+	const Options *options;
+	unsigned	added;
+} Import;
+
 static int	list_keyring(const Options *options, KeyringStore *store);
 static int	create_keyring(const Options *options, KeyringStore *store);
 static int	check_keyring(const Options *options, KeyringStore *store);
 static int	backup_keyring(const Options *options, KeyringStore *store);
 static int	restore_keyring(const Options *options, KeyringStore *store);
+static int	import_keks(const Options *options, KeyringStore *store);
 static int	change_passphrase(const Options *options, KeyringStore *store);
 
 static const Verb verbs[] = {
@@ -67,6 +76,7 @@ static const Verb verbs[] = {
 	{"check", 0, INT_MAX, "", check_keyring},
 	{"backup", 1, 1, "", backup_keyring},
 	{"restore", 1, 1, "f", restore_keyring},
+	{"import", 1, INT_MAX, "", import_keks},
 	{"passwd", 0, 0, "np", change_passphrase},
 };
 
@@ -95,6 +105,10 @@ static const char usage_text[] =
 "  restore FILE [--force]\n"
 "                       put a backup in place; refused while the keyring holds\n"
 "                       KEKs that FILE lacks, or cannot be read, unless --force\n"
+"  import FILE [KEK]...\n"
+"                       add the KEKs of a backup, or those named, to what is there;\n"
+"                       made if it is missing, so that also takes some KEKs out\n"
+"                       of a backup into a file of their own\n"
 "  passwd --new-passphrase-command COMMAND | --plain\n"
 "                       set, change or remove the passphrase; the keys stay\n"
 "\n"
@@ -122,6 +136,10 @@ static bool has_kek(const Keyring *keyring, const char *operand);
 static bool parse_kek(const char *operand, uint8_t uuid[PGE_UUID_LEN], uint32_t *version);
 static PgeStatus apply_test_flag(Keyring *keyring, void *arg, char *detail);
 static PgeStatus apply_restore(Keyring *keyring, void *arg, char *detail);
+static PgeStatus read_copy(const Options *options, Keyring *source, char *detail);
+static PgeStatus apply_import(Keyring *keyring, void *arg, char *detail);
+static bool is_named(const Options *options, const KeyringEntry *entry);
+static bool has_named(const Options *options, const Keyring *source, char *detail);
 static PgeStatus apply_passphrase(Keyring *keyring, void *arg, char *detail);
 
 int
@@ -440,12 +458,8 @@ restore_keyring(const Options *options, KeyringStore *store)
 	Keyring		keyring;
 	Restore		restore = {&source, options->force, 0};
 	KeyringChange change = {KEYRING_MAY_EXIST, 0, apply_restore, &restore, options->force};
-	KeyringStore *source_store;
-	PgeStatus	status = pge_keyring_store_new(options->operand, options->passphrase_command, &source_store, detail);
+	PgeStatus	status = read_copy(options, &source, detail);
 
-	if (status == PGE_OK)
-		status = pge_keyring_store_load_copy(source_store, &source, detail);
-	pge_keyring_store_free(source_store);
 	if (status != PGE_OK)
 		return fail("read the backup", status, detail);
 	status = pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail);
@@ -459,6 +473,19 @@ restore_keyring(const Options *options, KeyringStore *store)
 	warn_if_plain(&keyring, pge_keyring_store_path(store));
 	pge_keyring_wipe(&keyring);
 	return COMMAND_OK;
+}
+
+static PgeStatus
+read_copy(const Options *options, Keyring *source, char *detail)
+{
+	KeyringStore *store;
+	PgeStatus	status = pge_keyring_store_new(options->operand, options->passphrase_command, &store, detail);
+
+	pge_keyring_init(source);
+	if (status == PGE_OK)
+		status = pge_keyring_store_load_copy(store, source, detail);
+	pge_keyring_store_free(store);
+	return status;
 }
 
 /*
@@ -500,6 +527,97 @@ apply_restore(Keyring *keyring, void *arg, char *detail)
 	if (keyring->header.serial < serial)
 		keyring->header.serial = serial;
 	return PGE_OK;
+}
+
+static int
+import_keks(const Options *options, KeyringStore *store)
+{
+	char		detail[KMS_DETAIL_LEN] = "";
+	Keyring		source;
+	Keyring		keyring;
+	Import		import = {&source, options, 0};
+	KeyringChange change = {KEYRING_MAY_EXIST, 0, apply_import, &import, false};
+	PgeStatus	status = read_copy(options, &source, detail);
+
+	if (status == PGE_OK && !has_named(options, &source, detail))
+		status = PGE_INVALID;
+	if (status != PGE_OK)
+	{
+		pge_keyring_wipe(&source);
+		return fail("read the backup", status, detail);
+	}
+	status = pge_keyring_store_change(store, &change, NULL, &keyring, NULL, detail);
+	pge_keyring_wipe(&source);
+	if (status != PGE_OK)
+		return fail("import into the keyring", status, detail);
+	printf("added %u versions of KEKs to \"%s\"\n", import.added, pge_keyring_store_path(store));
+	warn_if_plain(&keyring, pge_keyring_store_path(store));
+	pge_keyring_wipe(&keyring);
+	return COMMAND_OK;
+}
+
+/* What is there stays; so does its passphrase, and "test" only among tests. */
+static PgeStatus
+apply_import(Keyring *keyring, void *arg, char *detail)
+{
+	Import	   *import = arg;
+
+	if (keyring->header.count == 0 && keyring->header.serial == 0)
+		keyring->header.test = import->source->header.test;
+	keyring->header.test = keyring->header.test && import->source->header.test;
+	for (uint32_t i = 0; i < import->source->header.count; i++)
+	{
+		const KeyringEntry *entry = &import->source->entries[i];
+		const KeyringEntry *there = pge_keyring_find(keyring, entry->uuid, entry->version);
+		char		uri[KEYRING_URI_LEN + 1];
+		PgeStatus	status;
+
+		if (!is_named(import->options, entry))
+			continue;
+		pge_keyring_uri(entry->uuid, uri);
+		if (there != NULL && pge_secret_equal(there->key.bytes, entry->key.bytes, PGE_DEK_LEN))
+			continue;
+		if (there != NULL)
+		{
+			pge_kms_detail(detail, "The keyring has another key as version %" PRIu32 " of KEK \"%s\". One of them is of a copy that was rotated on its own; a keyring cannot hold both.", entry->version, uri);
+			return PGE_INVALID;
+		}
+		status = pge_keyring_add(keyring, entry);
+		if (status != PGE_OK)
+			return status;
+		import->added++;
+	}
+	return PGE_OK;
+}
+
+/* The first operand is the file. */
+static bool
+is_named(const Options *options, const KeyringEntry *entry)
+{
+	char		uri[KEYRING_URI_LEN + 1];
+
+	pge_keyring_uri(entry->uuid, uri);
+	for (int i = 1; i < options->noperands; i++)
+		if (strcmp(options->operands[i], uri) == 0)
+			return true;
+	return options->noperands == 1;
+}
+
+static bool
+has_named(const Options *options, const Keyring *source, char *detail)
+{
+	for (int i = 1; i < options->noperands; i++)
+	{
+		uint8_t		uuid[PGE_UUID_LEN];
+		uint32_t	version;
+
+		if (parse_kek(options->operands[i], uuid, &version) && version == 0 &&
+			pge_keyring_newest(source, uuid) != NULL)
+			continue;
+		pge_kms_detail(detail, "It has no KEK \"%s\".", options->operands[i]);
+		return false;
+	}
+	return true;
 }
 
 static int

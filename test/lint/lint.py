@@ -261,7 +261,7 @@ def unfinished(tree):
 # --- SQL -------------------------------------------------------------------
 
 MAY_BE_PUBLIC = set("""envelope_encrypt envelope_encrypt_bytea envelope_decrypt envelope_decrypt_bytea
-    envelope_reencrypt envelope_bind envelope_key_info envelope_is_encrypted envelope_status""".split())
+    envelope_reencrypt envelope_bind envelope_key_info envelope_is_encrypted envelope_verify envelope_status""".split())
 SQL_TOKEN = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:''|[^'])*'|\$(\w*)\$.*?\$\1\$", re.S)
 
 
