@@ -61,7 +61,7 @@ class Certificates:
         self.openssl("req", "-x509", *self.new_key("ca"), "-out", self.path("ca.pem"), "-days", "2",
                      "-subj", "/CN=fault server CA")
         self.signed("good", "IP:127.0.0.1,DNS:localhost")
-        self.signed("expired", "IP:127.0.0.1,DNS:localhost", days=-1)
+        self.signed("expired", "IP:127.0.0.1,DNS:localhost", days=0)
         self.signed("other-host", "DNS:other.test")
         self.signed("client", "DNS:client.test")
         self.openssl("req", "-x509", *self.new_key("self-signed"), "-out", self.path("self-signed.pem"),
