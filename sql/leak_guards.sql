@@ -16,7 +16,7 @@ ALTER TABLE lg ADD EXCLUDE USING btree ((envelope_decrypt(sealed, 'lg')) WITH =)
 ALTER TABLE lg ADD EXCLUDE USING btree (id WITH =) WHERE (envelope_decrypt(sealed, 'lg') <> '');
 CREATE TABLE lg_other (sealed bytea, EXCLUDE USING btree ((envelope_decrypt(sealed, 'lg')) WITH =));
 -- functions that say they are immutable, in text, parsed, in C, and as an operator
-CREATE FUNCTION lg_text(bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT Envelope_Decrypt($1, 'lg')$$;
+CREATE FUNCTION lg_text(bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT public.Envelope_Decrypt($1, 'lg')$$;
 CREATE FUNCTION lg_parsed(v bytea) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper(envelope_decrypt(v, 'lg'));
 CREATE FUNCTION lg_twice(v bytea) RETURNS text LANGUAGE sql IMMUTABLE BEGIN ATOMIC SELECT lower(lg_parsed(v)); END;
 CREATE FUNCTION lg_c(bytea, text) RETURNS text LANGUAGE c IMMUTABLE AS '$libdir/pg_envelope', 'envelope_decrypt_text';
