@@ -51,6 +51,7 @@ PgEnvelope::Cluster::wait_until(sub { PgEnvelope::Estate::values($target, 'app')
 is(PgEnvelope::Estate::values($target, 'app'), $values, 'pg_dumpall: and everything opens');
 is($target->safe_psql('app', q{SELECT role_name, role_oid = role_name::regrole FROM envelope.key_grant WHERE role_name IN ('goes', 'stays') ORDER BY 1}),
 	"goes|t\nstays|t", 'its roles have their rights');
+is($target->safe_psql('app', q{SET ROLE goes; SELECT envelope_decrypt(envelope_encrypt('granted', 'acme'), 'acme')}), 'granted', 'and may use them');
 PgEnvelope::Estate::use_all($target, 'app');
 
 # --- each format, by either; a warm cache of one database is none of another ---
