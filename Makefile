@@ -4,6 +4,7 @@
 #   sudo make install        install them into the server of $(PG_CONFIG)
 #   make check               the whole test suite, on throwaway clusters
 #   make check-hardened      the tests on servers built to notice more (hours; test/LONG_RUNS.md)
+#   make check-crash         each crash point of the sources with all that can happen there (test/LONG_RUNS.md)
 #   make demo, demo-stop     the main job on a million rows; remove it again (KMS=openbao: with a key service)
 #   make drill               dump, wipe, restore, open: a rehearsal on a throwaway cluster
 #   make bench               what a value costs, beside a yardstick and pgcrypto
@@ -18,7 +19,7 @@
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check check-hardened demo demo-stop drill bench bench-kms instructions installcheck lint format unit asan fuzz mutants
+DOORS = check check-crash check-hardened demo demo-stop drill bench bench-kms instructions installcheck lint format unit asan fuzz mutants
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -28,6 +29,8 @@ ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
 
 check:
 	@test/run.sh
+check-crash:
+	@test/crash/run.sh
 check-hardened:
 	@test/hardened/run.sh
 demo:
@@ -69,8 +72,10 @@ DATA = $(wildcard pg_envelope--*.sql)
 # The pure rooms: the C library and OpenSSL only.  Shared by library, agent,
 # unit tests and fuzzers; compiled for the latter without the server's headers.
 PURE_SRCS = $(wildcard src/crypto/*.c src/format/*.c) src/base/secret.c src/base/status.c
+# Not a byte of it in a user's build (test/t/634_packaged_programs.pl).
+PURE_SRCS += $(if $(findstring PGE_TEST_BUILD,$(TEST_CPPFLAGS)),src/base/crash_point.c)
 AGENT_SRCS = $(wildcard src/agent/*.c src/agent/kms/*.c)
-SERVER_SRCS = src/pg_envelope.c $(filter-out $(PURE_SRCS),$(wildcard src/base/*.c)) \
+SERVER_SRCS = src/pg_envelope.c $(filter-out $(PURE_SRCS) src/base/crash_point.c,$(wildcard src/base/*.c)) \
 	$(wildcard src/keyring/*.c src/cache/*.c src/ops/*.c src/sqlapi/*.c)
 # Linked last: their large buffers would set apart, on more pages of each backend,
 # the variables that it writes.

@@ -13,6 +13,7 @@
 #	PGE_REQUIRE_ALL=1			(CI) what cannot be tested fails
 # For test/hardened/run.sh, which also sets TEST_CFLAGS and the like for the builds:
 #	PGE_SUITES="NAME …"			these alone
+#	PGE_TAP="FILE …"			these files of test/t alone
 #	PGE_CLUSTER_SETTINGS="setting=value …"	of the clusters of regress and isolation
 #	PGE_REGRESS_WITHOUT="NAME …"	tests of regress that are left out
 #	PGE_PLANTED="PROGRAM ARGUMENT …"	which starts regress (in_backend.sh)
@@ -180,7 +181,7 @@ tap() {
 	# The first name is 15's, the next two those of later versions.
 	TESTDIR=$work/tap TESTDATADIR=$work/tap/tmp_check TESTLOGDIR=$work/tap/tmp_check/log \
 		PG_TEST_PORT_DIR=$work/tmp/ports PERL5LIB=$PGE_PGXS_DIR/perl \
-		test/tools/tap.pl --jobs 2 test/t/*.pl >"$work/tmp/tap.out" || status=$?
+		test/tools/tap.pl --jobs 2 ${PGE_TAP:-test/t/*.pl} >"$work/tmp/tap.out" || status=$?
 	cat "$work/tmp/tap.out"
 	if [ "$status" != 0 ]; then
 		cp -R "$work/tap/tmp_check/log" "$work/logs/tap-logs"

@@ -17,6 +17,7 @@
 #include "agent/client_session.h"
 #include "agent/dispatch.h"
 #include "agent/keeper_pipe.h"
+#include "base/crash_point.h"
 
 #define ACCEPTS_PER_TURN	64
 #define ACCEPT_PAUSE_MS		100 /* after running out of descriptors */
@@ -231,6 +232,7 @@ add_client(Agent *agent, int fd, pid_t pid, uint64_t now)
 	client->next = agent->clients;
 	agent->clients = client;
 	agent->nclients++;
+	PGE_CRASH_POINT_EXIT("agent.accepted");
 }
 
 /*

@@ -15,6 +15,7 @@
 #include "agent/dispatch.h"
 #include "agent/keeper_pipe.h"
 #include "agent/kms/http_credential.h"
+#include "base/crash_point.h"
 
 #define REMARK_AGAIN_MS		60000	/* the same remark is logged once in this
 									 * time */
@@ -46,6 +47,7 @@ pge_dispatch_request(Agent *agent, AgentClient *client, PgeBytes bytes,
 	const char *what;
 
 	agent->counters.requests++;
+	PGE_CRASH_POINT_EXIT("agent.asked");
 	if (request->type == PGE_FRAME_STATUS)
 	{
 		AgentStatus status;
@@ -236,6 +238,7 @@ deliver(Agent *agent, AgentJob *job)
 {
 	AgentAnswer *answer = job->answer;
 
+	PGE_CRASH_POINT_EXIT("agent.answering");
 	if (job->request.type == PGE_FRAME_UNWRAP)
 		agent->counters.unwraps++;
 	if (job->waiters != NULL && answer != NULL)

@@ -15,6 +15,7 @@
 
 #include "agent/kms/monotonic.h"
 #include "agent/requests.h"
+#include "base/crash_point.h"
 #include "crypto/random.h"
 #include "format/binding.h"
 
@@ -315,6 +316,7 @@ perform_rewrap(RequestGroup *group)
 	unwrap_compared(group, group->frame->uri[0]);
 	wrap_proved(group, KMS_WRAP, group->frame->uri[1]);
 	wrap_proved(group, KMS_REWRAP, group->frame->uri[1]);
+	PGE_CRASH_POINT_EXIT("agent-rewrap.rewrapped");
 }
 
 /* Of one. */
@@ -358,6 +360,7 @@ draw_key(Member *member)
 
 	if (status == PGE_OK)
 		status = pge_check_value(&member->dek, member->asked->frame->binding, member->asked->answer->check_value);
+	PGE_CRASH_POINT_STATUS("agent-wrap.drawn", status);
 	if (status != PGE_OK)
 		fail(member, status, "The agent could not make a data key.");
 	member->has_dek = status == PGE_OK;
@@ -412,10 +415,12 @@ wrap_proved(RequestGroup *group, KmsOperation operation, PgeBytes uri)
 		if (!group->called[i]->failed)
 			take_wrapping(group->called[i], &group->results[i]);
 	end_calls(group);
+	PGE_CRASH_POINT_EXIT("agent-wrap.wrapped");
 	unwrap_compared(group, uri);
 	for (int i = 0; i < group->ncalls; i++)
 		if (!group->called[i]->failed)
 			group->called[i]->asked->answer->nwrapped++;
+	PGE_CRASH_POINT_EXIT("agent-wrap.proved");
 }
 
 static void
@@ -448,6 +453,7 @@ compare_key(Member *member, const KmsResult *result)
 		return pge_secret_equal(result->dek.bytes, member->dek.bytes, PGE_DEK_LEN) ? PGE_OK :
 			fail(member, PGE_WRAPPING_DAMAGED, "The key service gave another key back than it had wrapped.");
 	status = pge_check_value(&result->dek, frame->binding, check);
+	PGE_CRASH_POINT_STATUS("agent-unwrap.unwrapped", status);
 	if (status != PGE_OK)
 		return fail(member, status, "The agent could not compute a check value.");
 	if (!pge_secret_equal(check, frame->check_value.data, sizeof(check)))

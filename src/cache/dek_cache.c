@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 
+#include "base/crash_point.h"
 #include "base/settings.h"
 #include "cache/control.h"
 #include "cache/dek_cache.h"
@@ -370,7 +371,9 @@ pge_dek_cache_put(const DekCacheTag *tag, const PgeSecret *dek,
 	i = find_victim(tag, now, &g);
 	if (i >= 0 && lock_slot(i, g))
 	{
+		PGE_CRASH_POINT_NO_THROW("publish.locked");
 		write_slot(i, g, tag, dek, ttl_ms, ref, now);
+		PGE_CRASH_POINT_NO_THROW("publish.written");
 
 		/*
 		 * R8: the slot is visible; who bumped W or R before this load may
@@ -421,8 +424,10 @@ pge_dek_cache_flush(void)
 	if (!attach())
 		return;
 	pg_atomic_fetch_add_u64(&pge_control()->epoch, PGE_EPOCH_FLUSH_BUMP);	/* F1 */
+	PGE_CRASH_POINT_NO_THROW("flush.bumped");
 	for (int i = 0; i < nslots; i++)	/* F2 */
 		wipe_slot_of(i, InvalidOid, 0);
+	PGE_CRASH_POINT_NO_THROW("flush.wiped");
 }								/* F3 */
 
 /* Caller has loaded the slot's generation and wipes by it, so a torn read is harmless. */

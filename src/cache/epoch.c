@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "base/crash_point.h"
 #include "cache/control.h"
 #include "cache/dek_cache.h"
 #include "cache/epoch.h"
@@ -76,9 +77,12 @@ publish_change(void)
 
 	if (control == NULL)
 		return;
+	PGE_CRASH_POINT_NO_THROW("commit.visible");
 	pg_atomic_fetch_add_u64(&control->epoch, PGE_EPOCH_STATE_BUMP); /* D2 */
+	PGE_CRASH_POINT_NO_THROW("commit.bumped");
 	for (int i = 0; i < ndoomed; i++)
 		pge_dek_cache_wipe_dek(MyDatabaseId, doomed[i]);	/* D3 */
+	PGE_CRASH_POINT_NO_THROW("commit.wiped");
 }
 
 static void
@@ -99,6 +103,10 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_PRE_PREPARE:
 			if (changed)
 				refuse_prepare();
+			break;
+		case XACT_EVENT_PRE_COMMIT:
+			if (changed)
+				PGE_CRASH_POINT("commit.prepared");
 			break;
 		case XACT_EVENT_COMMIT:
 			if (changed)

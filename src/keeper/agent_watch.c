@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "base/secret.h"
 #include "base/settings.h"
@@ -178,6 +179,7 @@ start_agent(void)
 	settings_due = true;
 	pg_atomic_write_u32(&pge_control()->agent_pid, (uint32) agent_pid);
 	pg_atomic_fetch_add_u64(&pge_control()->agent_starts, 1);
+	PGE_CRASH_POINT("keeper.agent-spawned");
 }
 
 static void
@@ -206,6 +208,7 @@ agent_died(int status)
 	else
 		grow_backoff();
 	forget_conversation();
+	PGE_CRASH_POINT("keeper.agent-died");
 	ereport(LOG,
 			(errmsg("pg_envelope agent (PID %d) ended: %s",
 					(int) pid, wait_result_to_str(status)),
@@ -267,6 +270,7 @@ encode_settings(void)
 	out_len = out.len;
 	out_sent = 0;
 	secret_sent = true;
+	PGE_CRASH_POINT("keeper.settings-made");
 }
 
 /* The next frame is made only when the last one has gone out whole. */
@@ -350,6 +354,7 @@ handle_frame(const PgeFrame *frame)
 	{
 		ready_ms = pge_now_ms();
 		pg_atomic_write_u32(&pge_control()->agent_ready, 1);
+		PGE_CRASH_POINT("keeper.agent-ready");
 		ereport(LOG,
 				(errmsg("pg_envelope agent %s is ready (PID %d)",
 						pge_report_text(text), (int) agent_pid)));

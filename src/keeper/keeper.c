@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+#include "base/crash_point.h"
 #include "base/harden.h"
 #include "base/settings.h"
 #include "cache/control.h"
@@ -196,6 +197,7 @@ start_agents(void)
 	warn_of_keyring_inside();
 	draw_socket_secret();
 	pge_watch_init(agent_exe_fd, listen_on_socket());
+	PGE_CRASH_POINT("keeper.listening");
 }
 
 void
@@ -211,6 +213,7 @@ pge_keeper_main(Datum arg)
 	pge_harden_keeper();
 	before_shmem_exit(leave, (Datum) 0);
 	pg_atomic_write_u32(&pge_control()->keeper_pid, (uint32) MyProcPid);
+	PGE_CRASH_POINT("keeper.started");
 	pge_uses_load();
 	if (pge_agent == PGE_AGENT_SPAWN)
 		start_agents();
@@ -232,6 +235,7 @@ pge_keeper_main(Datum arg)
 		}
 		pge_watch_turn();
 		(void) pge_dek_cache_expire();
+		PGE_CRASH_POINT("keeper.expired");
 		pge_uses_turn();
 		MemoryContextReset(turn);
 		wait_for_something();

@@ -20,6 +20,7 @@
 
 #include "storage/fd.h"
 
+#include "base/crash_point.h"
 #include "cache/control.h"
 #include "cache/use_counter.h"
 #include "keeper/keeper_private.h"
@@ -105,6 +106,7 @@ write_file(PgeBytes file)
 				 errmsg("could not write file \"%s\": %m", USES_TMP)));
 		return false;
 	}
+	PGE_CRASH_POINT("keeper.uses-written");
 	/* fsyncs the file before, and its directory after; logs what fails */
 	return durable_rename(USES_TMP, USES_PATH, LOG) == 0;
 }

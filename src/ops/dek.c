@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 
+#include "base/crash_point.h"
 #include "base/harden.h"
 #include "base/report.h"
 #include "base/settings.h"
@@ -304,9 +305,11 @@ fetch(Miss *miss)
 			return make_context(miss, &ref);
 		}
 		flush = PGE_EPOCH_FLUSH(miss->w);
+		PGE_CRASH_POINT("open.unwrapped");
 		if (still_good(miss, tries, &keep))
 		{
 			publish(miss, flush, deadline_ms, keep, &ref);
+			PGE_CRASH_POINT("open.published");
 			return make_context(miss, &ref);
 		}
 		pge_secret_wipe(&miss->dek, sizeof(miss->dek));
@@ -328,6 +331,7 @@ miss_context(const DekRequest *request, const KeyringMemo *memo, uint64 w,
 	PG_TRY();
 	{
 		ready->aead = fetch(&miss);
+		PGE_CRASH_POINT("open.ready");
 	}
 	PG_FINALLY();
 	{

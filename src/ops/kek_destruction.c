@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "cache/epoch.h"
 #include "client/client.h"
@@ -80,7 +81,9 @@ pge_destroy_kek(const char *name, const char *uri, bool immediate)
 	refuse_if_needed(name, names);
 	refuse_if_opens(name, uri, others);
 	mark_destroyed(names);
+	PGE_CRASH_POINT("destroy-kek.marked");
 	ask_to_destroy(name, uri, immediate);
+	PGE_CRASH_POINT("destroy-kek.destroyed");
 	tell_what_stays(name, names);
 	tell_others(others, uri);
 }

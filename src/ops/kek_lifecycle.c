@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "client/client.h"
 #include "crypto/random.h"
@@ -46,9 +47,11 @@ pge_create_kek(const char *name, const char *uri)
 	if (!pge_keyring_find_uuid(keyring))
 		memcpy(keyring, drawn, PGE_UUID_LEN);
 	result = uri ? prove_uri(name, uri, keyring) : create_in_local_keyring(name, keyring);
+	PGE_CRASH_POINT("create-kek.made");
 	pge_write_keyring(drawn, keyring);
 	if (!pge_write_kek(name, result))
 		kek_exists(name);
+	PGE_CRASH_POINT("create-kek.written");
 	return result;
 }
 
@@ -173,6 +176,7 @@ pge_rotate_kek(const char *name)
 	pge_kek_for_wrapping(name, &kek);
 	if (strncmp(kek.uri, "local:", 6) == 0)
 		refuse_older_copy(what, kek.uri);
+	PGE_CRASH_POINT("rotate-kek.looked-at");
 	request.type = PGE_FRAME_ROTATE_KEK;
 	request.nuris = 1;
 	request.uri[0] = pge_bytes(kek.uri, strlen(kek.uri));
@@ -182,6 +186,7 @@ pge_rotate_kek(const char *name)
 	if (answer.nkek_versions != 1)
 		pge_report_bad_answer(what, "the new version, which may have been made all the same");
 	version = pge_report_text(answer.kek_version[0]);
+	PGE_CRASH_POINT("rotate-kek.rotated");
 	if (version[0] == '\0' && answer.detail.len > 0)
 		ereport(WARNING,
 				(errmsg("KEK \"%s\" is being rotated: its new version is not known yet", name),

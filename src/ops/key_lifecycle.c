@@ -11,6 +11,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "cache/epoch.h"
 #include "keyring/key_name.h"
@@ -75,7 +76,9 @@ pge_create_key(const char *key_id, const char *kek, const char *algorithm,
 		if (pge_keyring_find_key(key_id, &existing))
 			key_exists(key_id);
 		plan.new_dek = pge_new_dek_plan(&plan.key);
+		PGE_CRASH_POINT("create-key.planned");
 		pge_new_dek_wrap(plan.new_dek);
+		PGE_CRASH_POINT("create-key.wrapped");
 		if (pge_new_dek_attempt(store_new_key, &plan) == PGE_ATTEMPT_DONE)
 			return plan.new_dek->row.version;
 	}
@@ -91,10 +94,12 @@ store_new_key(void *arg)
 		return PGE_ATTEMPT_AGAIN;
 	if (!pge_write_key(&plan->key))
 		key_exists(plan->key.key_id);
+	PGE_CRASH_POINT("create-key.key-written");
 	if (!pge_new_dek_store(plan->new_dek))
 		return PGE_ATTEMPT_AGAIN;
 	pge_write_grant(plan->key.key_id, GetUserNameFromId(GetUserId(), false),
 					PGE_RIGHTS_ALL);
+	PGE_CRASH_POINT("create-key.granted");
 	return PGE_ATTEMPT_DONE;
 }
 
@@ -109,7 +114,9 @@ pge_rotate_key(const char *key_id)
 		pge_key_for_manager(key_id, &plan.key);
 		require_enabled(&plan.key);
 		plan.new_dek = pge_new_dek_plan(&plan.key);
+		PGE_CRASH_POINT("rotate-key.planned");
 		pge_new_dek_wrap(plan.new_dek);
+		PGE_CRASH_POINT("rotate-key.wrapped");
 		switch (pge_new_dek_attempt(store_new_version, &plan))
 		{
 			case PGE_ATTEMPT_DONE:
@@ -148,8 +155,10 @@ store_new_version(void *arg)
 	}
 	if (!pge_new_dek_is_current(new_dek, &key))
 		return PGE_ATTEMPT_AGAIN;
+	PGE_CRASH_POINT("rotate-key.locked");
 	if (has_active)
 		pge_write_dek_state(active.dek_id, PGE_DEK_RETIRED);
+	PGE_CRASH_POINT("rotate-key.retired");
 	return pge_new_dek_store(new_dek) ? PGE_ATTEMPT_DONE : PGE_ATTEMPT_AGAIN;
 }
 
@@ -186,11 +195,13 @@ pge_disable_key(const char *key_id)
 	lock_for_manager(key_id, &key);
 	if (key.state == PGE_KEY_ENABLED)
 		pge_write_key_state(key_id, PGE_KEY_STATE_DISABLED);
+	PGE_CRASH_POINT("disable-key.written");
 
 	/* also when it was disabled already: whoever calls wants it gone now */
 	count = pge_keyring_deks(key_id, &deks);
 	for (int i = 0; i < count; i++)
 		pge_epoch_wipe_at_commit(deks[i].dek_id);
+	PGE_CRASH_POINT("disable-key.noted");
 }
 
 void
@@ -202,6 +213,7 @@ pge_enable_key(const char *key_id)
 	lock_for_manager(key_id, &key);
 	if (key.state == PGE_KEY_STATE_DISABLED)
 		pge_write_key_state(key_id, PGE_KEY_ENABLED);
+	PGE_CRASH_POINT("enable-key.written");
 }
 
 /* Two steps, so that nobody destroys by one wrong word what is in use. */
@@ -218,6 +230,7 @@ pge_destroy_key(const char *key_id)
 				 errmsg("could not destroy key \"%s\": it is enabled", key_id),
 				 errhint("Disable it first with envelope_disable_key, and see whether anybody misses it.")));
 	pge_write_key_state(key_id, PGE_KEY_STATE_DESTROYED);
+	PGE_CRASH_POINT("destroy-key.key-written");
 	destroy_deks(key_id);
 }
 
@@ -233,11 +246,13 @@ destroy_deks(const char *key_id)
 		pge_write_dek_state(deks[i].dek_id, PGE_DEK_DESTROYED);
 		keks = pge_keyring_keks_of(deks[i].dek_id, keks);
 	}
+	PGE_CRASH_POINT("destroy-key.deks-written");
 	for (int i = 0; i < count; i++)
 	{
 		pge_write_supersede_all(deks[i].dek_id);
 		pge_epoch_wipe_at_commit(deks[i].dek_id);
 	}
+	PGE_CRASH_POINT("destroy-key.superseded");
 	ereport(NOTICE,
 			(errmsg("key \"%s\" is destroyed here; backups still hold its wrapped versions", key_id),
 			 errdetail("They were wrapped by: %s.", comma_list(keks)),

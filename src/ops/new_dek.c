@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "client/client.h"
 #include "crypto/random.h"
@@ -259,11 +260,13 @@ pge_new_dek_store(const NewDek *new_dek)
 {
 	if (!pge_write_dek(&new_dek->row, GetCurrentTransactionStartTimestamp()))
 		return false;
+	PGE_CRASH_POINT("new-dek.row-written");
 	for (int i = 0; i < new_dek->count; i++)
 	{
 		if (!pge_write_wrapping(new_dek->row.dek_id, new_dek->kek[i].name,
 								new_dek->kek_version[i], new_dek->wrapped[i]))
 			elog(ERROR, "a new data key has a wrapping already");
+		PGE_CRASH_POINT("new-dek.wrapping-written");
 	}
 	return true;
 }

@@ -15,6 +15,7 @@
 
 #include "miscadmin.h"
 
+#include "base/crash_point.h"
 #include "base/harden.h"
 #include "base/settings.h"
 #include "cache/control.h"
@@ -72,7 +73,10 @@ take_answer(Prewarm *prewarm)
 		if (answer.status == PGE_OK &&
 			pge_unwrap_accept(&one->row, pge_bytes(one->binding, one->binding_len),
 							  &answer, &prewarm->dek) == PGE_OK)
+		{
+			PGE_CRASH_POINT("prewarm.unwrapped");
 			publish(prewarm, one);
+		}
 		else if (one->only_wrapping && pge_unwrap_was_refused((PgeStatus) answer.status))
 			pge_dek_cache_refused(MyDatabaseId, one->row.dek_id);
 		return;

@@ -12,6 +12,7 @@
 
 #include "utils/builtins.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "client/client.h"
 #include "keyring/kek_deks.h"
@@ -51,6 +52,7 @@ pge_rewrap_all(const RewrapRequest *request, RewrapSink sink, void *arg)
 	{
 		/* after the keys were locked one by one in their order */
 		pge_write_move_keys(run.old.name, run.new.name);
+		PGE_CRASH_POINT("rewrap.keys-moved");
 		pge_rewrap_note_unused(&run);
 	}
 	pge_rewrap_say_what_stays(&run);
@@ -84,6 +86,7 @@ pge_rewrap_begin(RewrapRun *run, const RewrapRequest *request)
 	{
 		pge_write_kek_state(run->old.name, PGE_KEK_RETIRED);
 		run->changed = true;
+		PGE_CRASH_POINT("rewrap.retired");
 	}
 }
 
@@ -201,6 +204,7 @@ pge_rewrap_note_unused(RewrapRun *run)
 		pge_keyring_deks_under(run->old.name, 0, &dek_id, 1) > 0)
 		return;
 	pge_write_kek_unused(run->old.name);
+	PGE_CRASH_POINT("rewrap.noted");
 	run->changed = false;
 }
 

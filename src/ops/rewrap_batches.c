@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "utils/memutils.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "crypto/random.h"
 #include "keyring/writes.h"
@@ -46,10 +47,12 @@ pge_rewrap_in_batches(const RewrapRequest *request, int batch)
 	if (pge_rewrap_retires(&run))
 		pge_write_move_keys(run.old.name, run.new.name);
 	pge_rewrap_note_unused(&run);
+	PGE_CRASH_POINT("rewrap-call.begun");
 	while (!run.finished)
 	{
 		MemoryContextSwitchTo(outer);
 		SPI_commit();
+		PGE_CRASH_POINT("rewrap-call.committed");
 		MemoryContextReset(per_batch);
 		MemoryContextSwitchTo(per_batch);
 		do_batch(&run, &recorder, batch);
@@ -69,6 +72,7 @@ do_batch(RewrapRun *run, Recorder *recorder, int batch)
 	pge_rewrap_write(run, pge_rewrap_fetch(run, batch), record, recorder);
 	if (run->finished)
 		pge_rewrap_note_unused(run);
+	PGE_CRASH_POINT("rewrap-call.batch-written");
 }
 
 static void

@@ -17,6 +17,7 @@
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "client/client.h"
 #include "keyring/kek_deks.h"
@@ -101,6 +102,7 @@ pge_rewrap_fetch(RewrapRun *run, uint64 limit)
 	pge_client_pipe_end(fetch.pipe);
 	pfree(fetch.jobs);
 	pge_rewrap_stage_sort(fetch.stage);
+	PGE_CRASH_POINT("rewrap.fetched");
 	return fetch.stage;
 }
 
@@ -209,6 +211,7 @@ ask(RewrapFetch *fetch, const KeyringDek *dek, const KeyringWrapping *under_old,
 	request.wrapped[0] = pge_bytes(from->wrapped, from->wrapped_len);
 	INSTR_TIME_SET_CURRENT(job->asked);
 	pge_client_pipe_submit(fetch->pipe, &request);
+	PGE_CRASH_POINT("rewrap.asked");
 	job->ticket = request.ticket;
 	job->busy = true;
 }
@@ -222,6 +225,7 @@ take_answer(RewrapFetch *fetch)
 	RewrapJob  *job;
 
 	pge_client_pipe_next(fetch->pipe, &answer);
+	PGE_CRASH_POINT("rewrap.answered");
 	INSTR_TIME_SET_CURRENT(now);
 	job = job_of(fetch, answer.ticket);
 	INSTR_TIME_SUBTRACT(now, job->asked);

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "base/crash_point.h"
 #include "keyring/writes.h"
 #include "ops/rewrap_private.h"
 
@@ -74,6 +75,7 @@ write_one(RewrapRun *run, StagedRewrap *staged, KeyringKey *locked)
 		pge_lock_wrapping(result->dek_id, staged->seq, staged->old_wrapped) :
 		pge_write_supersede(result->dek_id, staged->seq, staged->old_wrapped);
 	run->changed |= unchanged;
+	PGE_CRASH_POINT("rewrap.superseded");
 	if (!unchanged)
 		look_again(run, result);
 	else if (staged->wrapped.len > 0 &&
@@ -83,6 +85,7 @@ write_one(RewrapRun *run, StagedRewrap *staged, KeyringKey *locked)
 		/* a rewrap from a third KEK was here first, and proved its own */
 		result->outcome = PGE_REWRAP_ALREADY;
 	}
+	PGE_CRASH_POINT("rewrap.written");
 	return true;
 }
 

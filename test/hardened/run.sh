@@ -22,6 +22,8 @@ unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES
 export PGE_HARDENED_DIR=${PGE_HARDENED_DIR:-/var/tmp/pg_envelope-hardened}
 [ $# -gt 0 ] || set -- asan discard-caches valgrind tidy
 test/tools/packages.sh test hardened
+# shellcheck source=test/tools/long_runs.sh
+. test/tools/long_runs.sh
 
 # Such servers are slow, and each test that waits is right to wait for them.
 export PG_TEST_TIMEOUT_DEFAULT=${PG_TEST_TIMEOUT_DEFAULT:-300} PGCTLTIMEOUT=${PGCTLTIMEOUT:-600}
@@ -76,21 +78,6 @@ run_tidy() {
 	test/lint/tidy.sh
 }
 
-# The commit that is tested, which may not be the one that is there at the end.
-tested_commit() {
-	local commit
-	commit=$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)
-	[ -z "$(git -c safe.directory='*' status --porcelain -- . ':!test/LONG_RUNS.md' 2>/dev/null)" ] || commit+=+
-	echo "$commit"
-}
-
-# record RUN COMMIT CLOSING-LINE: the run's row in LONG_RUNS.md.
-record() {
-	local row="| hardened-$1 | $(date -u +%F) | $2 | $3 |"
-	sed -i "s~^| hardened-$1 |.*~$row~" test/LONG_RUNS.md
-	grep -qxF "$row" test/LONG_RUNS.md || echo "$row" >>test/LONG_RUNS.md
-}
-
 status=0
 log=$(mktemp "${TMPDIR:-/tmp}/pg_envelope_hardened.XXXXXX")
 export TEST_OBJS='test/hardened/planted_fault.o test/hardened/planted_sql.o'
@@ -100,11 +87,11 @@ for run in "$@"; do
 	*) echo "run.sh: no run \"$run\"" >&2; exit 2 ;;
 	esac
 	echo "== $run"
-	from=$SECONDS commit=$(tested_commit)
+	from=$SECONDS commit=$(pge_tested_commit)
 	export PGE_HARDENED_RUN=$run
 	("run_$run") 2>&1 | tee "$log" || status=1
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1 || true)
-	record "$run" "$commit" "${line:-did not finish}, $(((SECONDS - from + 59) / 60)) min${PGE_HARDENED_SUITES:+, only: $PGE_HARDENED_SUITES}"
+	pge_record "hardened-$run" "$commit" "${line:-did not finish}, $(((SECONDS - from + 59) / 60)) min${PGE_HARDENED_SUITES:+, only: $PGE_HARDENED_SUITES}"
 done
 rm -f "$log"
 exit $status

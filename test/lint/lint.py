@@ -88,7 +88,7 @@ def arguments(code, at):
 
 # --- rooms -----------------------------------------------------------------
 
-PURE_BASE = {"bytes", "limits", "secret", "status"}
+PURE_BASE = {"bytes", "crash_point", "limits", "secret", "status"}
 RIGHT_OF = {
     "base": {"base"},
     "crypto": {"crypto", "base"},

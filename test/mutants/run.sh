@@ -11,6 +11,8 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES
 test/tools/packages.sh test
+# shellcheck source=test/tools/long_runs.sh
+. test/tools/long_runs.sh
 
 as_user=()
 [ "$(id -u)" != 0 ] || as_user=(setpriv --reuid=postgres --regid="$(id -g postgres)" --init-groups)
@@ -47,16 +49,7 @@ status=0
 wait "$running" || status=$?
 running=
 
-# The row of this run in LONG_RUNS.md.
-record() {
-	local commit row
-	commit=$(git -c safe.directory='*' rev-parse --short HEAD 2>/dev/null || echo unknown)
-	[ -z "$(git -c safe.directory='*' status --porcelain -- . ':!test/LONG_RUNS.md' 2>/dev/null)" ] || commit+=+
-	row="| mutants | $(date -u +%F) | $commit | $1 |"
-	sed -i "s~^| mutants |.*~$row~" test/LONG_RUNS.md
-	grep -qxF "$row" test/LONG_RUNS.md || echo "$row" >>test/LONG_RUNS.md
-}
 if [ -z "${ONLY:-}" ]; then
-	record "$(cat "$work/closing" 2>/dev/null || echo 'did not finish'), $(((SECONDS + 59) / 60)) min"
+	pge_record mutants "$(pge_tested_commit)" "$(cat "$work/closing" 2>/dev/null || echo 'did not finish'), $(((SECONDS + 59) / 60)) min"
 fi
 exit "$status"

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/kms/keyring_disk.h"
+#include "base/crash_point.h"
 
 #define LOCK_STEP_MS	20
 
@@ -352,6 +353,7 @@ pge_keyring_disk_replace(const KeyringPath *path, int directory, PgeBytes bytes,
 		return PGE_IO_ERROR;
 	}
 	status = write_new(path, directory, bytes, stamp, detail);
+	PGE_CRASH_POINT_STATUS("keyring.new-closed", status);
 	if (status == PGE_OK && renameat(directory, path->new_name, directory, path->name) != 0)
 	{
 		pge_kms_detail(detail, "Keyring file \"%s\" could not be replaced: %s.", path->file, strerror(errno));
@@ -362,12 +364,14 @@ pge_keyring_disk_replace(const KeyringPath *path, int directory, PgeBytes bytes,
 		unlinkat(directory, path->new_name, 0);
 		return status;
 	}
+	PGE_CRASH_POINT_EXIT("keyring.renamed");
 	if (fsync(directory) != 0)
 	{
 		pge_kms_detail(detail, "Keyring file \"%s\" was replaced, but its directory could not be synced: %s; the change may not survive a crash.",
 					   path->file, strerror(errno));
 		return PGE_IO_ERROR;
 	}
+	PGE_CRASH_POINT_EXIT("keyring.replaced");
 	return PGE_OK;
 }
 
@@ -385,7 +389,9 @@ write_new(const KeyringPath *path, int directory, PgeBytes bytes,
 		pge_kms_detail(detail, "\"%s.new\" could not be made: %s.", path->file, strerror(errno));
 		return PGE_IO_ERROR;
 	}
+	PGE_CRASH_POINT_EXIT("keyring.new-made");
 	status = write_durably(fd, bytes);
+	PGE_CRASH_POINT_STATUS("keyring.new-synced", status);
 	if (status == PGE_OK && fstat(fd, &st) != 0)
 		status = PGE_IO_ERROR;
 	saved_errno = errno;
@@ -417,6 +423,7 @@ write_durably(int fd, PgeBytes bytes)
 			return PGE_IO_ERROR;
 		done += (size_t) wrote;
 	}
+	PGE_CRASH_POINT_EXIT("keyring.new-written");
 	return fsync(fd) == 0 ? PGE_OK : PGE_IO_ERROR;
 }
 
