@@ -12,6 +12,7 @@
  */
 #include "agent/kms/json.h"
 #include "agent/kms/kms.h"
+#include "agent/kms/kms_aws_errors.h"
 #include "agent/kms/kms_aws_messages.h"
 #include "agent/kms/kms_aws_settings.h"
 #include "exact_copy.h"

@@ -9,6 +9,7 @@
  *-------------------------------------------------------------------------
  */
 #include "agent/kms/json.h"
+#include "agent/kms/kms_aws_errors.h"
 #include "agent/kms/kms_aws_messages.h"
 #include "check.h"
 #include "format/binding.h"

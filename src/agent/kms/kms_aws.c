@@ -25,6 +25,7 @@
 #include "agent/kms/json.h"
 #include "agent/kms/kms_aws.h"
 #include "agent/kms/kms_aws_credentials.h"
+#include "agent/kms/kms_aws_errors.h"
 #include "agent/kms/kms_aws_messages.h"
 #include "agent/kms/kms_aws_settings.h"
 #include "agent/kms/kms_aws_sign.h"

@@ -46,23 +46,8 @@ extern PgeStatus pge_aws_reencrypt_body(const char *from, const char *to, PgeByt
 /* Of the other operations; window_days 0: not one that needs it. */
 extern PgeStatus pge_aws_key_body(const char *key_id, int window_days, PgeBuffer *body);
 
-/* HttpServiceProvider.classify */
-extern PgeStatus pge_aws_classify(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
-
 /*
- * HttpServiceProvider.is_of_key: is it the key's own store that is away (a CloudHSM, or
- * one outside of AWS)?
- */
-extern bool pge_aws_is_of_key(const HttpAnswer *answer);
-
-/* Was it the time in the signature that the service did not like? It has done nothing then. */
-extern bool pge_aws_is_clock_error(const HttpAnswer *answer);
-
-/* Behind what is in *detail: the request's id, which AWS's support and CloudTrail know. */
-extern void pge_aws_tell_request(const HttpAnswer *answer, char detail[KMS_DETAIL_LEN]);
-
-/*
- * The rest reads answers that were classified as PGE_OK.  PGE_UNAVAILABLE with *detail: it
+ * The rest reads answers that were classified as PGE_OK (kms_aws_errors.h).  PGE_UNAVAILABLE with *detail: it
  * is not what was asked for, or of another key than "arn".
  */
 typedef struct AwsKeyInfo
