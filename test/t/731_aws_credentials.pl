@@ -1,5 +1,5 @@
 # How the agent comes by a credential of AWS: profiles and their roles by moto's STS, which
-# checks signatures, an instance by its IMDSv2, files that are rotated, refusals.  No credential is in a log, a view,
+# checks signatures, a web identity by STS, an instance by its IMDSv2, files that are rotated, refusals.  No credential is in a log, a view,
 # an error or a process's arguments or environment.
 use strict;
 use warnings FATAL => 'all';
@@ -39,7 +39,10 @@ my $credentials = put('credentials', "[direct]\n" . keys_of($user) . "[caller]\n
 	  . "[liar]\naws_access_key_id = $caller->{id}\naws_secret_access_key = $next->{secret}\n");
 my $endpoints = join '', map { "${_}_endpoint = " . $aws->endpoint . "\n" } qw(sts imds);
 my %lines = ((map { ($_ => "auth = profile:$_\nconfig_file = $config\ncredentials_file = $credentials\n$endpoints") } qw(direct role again process wrong)),
-	instance => "auth = imds\nimds_endpoint = " . $aws->endpoint . "\n");
+	instance => "auth = imds\nimds_endpoint = " . $aws->endpoint . "\n",
+	web => "auth = web-identity\nrole_arn = $role\nweb_identity_token_file = $dir/web-token\nsts_endpoint = " . $aws->endpoint . "\n");
+$canary{web} = 'eyJ' . join '', map { chr(65 + int rand 26) } 1 .. 40;
+put('web-token', $canary{web});
 my $arn = $aws->key;
 
 my $kms_conf = put('kms.conf', join '', map { $aws->section($_, { lines => $lines{$_} }, "allow_keys = $arn") } sort keys %lines);
@@ -62,22 +65,31 @@ sub says
 
 sub open_sql { my ($key) = @_; return "SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, '$key') FROM v WHERE key_id = '$key'"; }
 sub opens { my ($key) = @_; return $admin->query(open_sql($key)) =~ s/^\d+\n//r; }
-sub tokens { my %seen = map { ($_->{token} // 0) => 1 } grep { $_->{status} == 200 } @{ $aws->requests }; return join ' ', sort keys %seen; }
+sub tokens { my ($requests) = @_; my %seen = map { ($_->{token} // 0) => 1 } grep { $_->{status} == 200 && $_->{signature} } @$requests; return join ' ', sort keys %seen; }
 
 #
 # Each of them.
 #
 $admin->query('CREATE TABLE v (key_id text, sealed bytea)');
-for my $way (qw(direct role again))
+# moto's own key id of an instance has a hyphen, which none of AWS's has.
+says('an instance whose key id is none', "SELECT envelope_create_kek('hyphen', '$arn?instance=instance')", 'KE007', qr/The credential in the answer .* has bytes that no credential has/);
+$aws->set(instance_role => $role);
+wait_until(sub { ($admin->try("SELECT envelope_create_kek('waited', '$arn?instance=instance')"))[0] =~ /^aws-kms:/ }, 'the instance has a credential');
+my @web = grep { $_->{operation} eq 'AssumeRoleWithWebIdentity' } @{ $aws->requests };
+for my $way (qw(direct role again web instance))
 {
 	$aws->requests;
 	$admin->query("SELECT envelope_create_kek('$way', '$arn?instance=$way'); SELECT envelope_create_key('$way', '$way');
 		INSERT INTO v VALUES ('$way', envelope_encrypt('of $way', '$way'))");
 	is(opens($way), "of $way", "a key by way of \"$way\"");
-	is(tokens(), $way eq 'direct' ? '0' : '1', $way eq 'direct' ? 'with keys that last' : 'with keys that last an hour');
+	my $seen = $aws->requests;
+	push @web, grep { $_->{operation} eq 'AssumeRoleWithWebIdentity' } @$seen;
+	my @signed = grep { $_->{signature} && $_->{status} == 200 } @$seen;
+	ok(@signed >= 5 && !(grep { $_->{signature} ne 'ok' } @signed), 'whose requests botocore would have signed so') if $way =~ /^(?:direct|web|instance)$/;
+	is(tokens($seen), $way eq 'direct' ? '0' : '1', $way eq 'direct' ? 'with keys that last' : 'with keys that last an hour');
 }
-# moto's has a key id that AWS has not (a hyphen), so that it comes to nothing only then.
-says('an instance', "SELECT envelope_create_kek('instance', '$arn?instance=instance')", 'KE007', qr/The credential in the answer .* has bytes that no credential has/);
+cmp_ok(scalar @web, '>=', 1, 'STS was asked by a web identity');
+is_deeply([ grep { $_->{status} != 200 || $_->{role} ne $role || $_->{web_identity} ne $canary{web} } @web ], [], 'each time by the token of the file, for the role');
 says('a program', "SELECT envelope_create_kek('process', '$arn?instance=process')", '22023', qr/AWS profile "process": It uses credential_process, which is not for a server: no program is run/);
 ok(!-e "$dir/was-run", 'which was not run');
 says('a secret that is not the key\'s', "SELECT envelope_create_kek('wrong', '$arn?instance=wrong')", 'KE009', qr/AWS profile "wrong": STS refuses \(SignatureDoesNotMatch, HTTP 403/);

@@ -8,11 +8,16 @@
 #	a signature is too old or too new for the clock, which may differ from the machine's
 #	a disabled key, and one that is pending deletion, does nothing
 #	KeyMaterialId; ARNs where moto wants a bare id; errors on demand
+#	AssumeRoleWithWebIdentity, which nobody signs: moto stumbles over that while it checks, so for
+#	this call alone (and in its thread) it does not
+#	IMDS wants the token of its version 2, and gives the credential a key id that AWS could give:
+#	moto's has a hyphen, which no key id of AWS's has; it is an underscore then, and what the
+#	credential signs is checked as that of the role "instance_role"
 #
-# DIRECTORY/requests: a line of JSON for each request to KMS that was answered.
+# DIRECTORY/requests: a line of JSON for each request to KMS that was answered, and to STS for a web identity.
 # POST /_test/call {"service", "operation", "region", "arguments"}: asks boto3, as an administrator.
 # POST /_test/set {"clock": seconds ahead, "materials": bool, "gather": the first Decrypts, which are answered together,
-#	"late": how often a key's state or material is told as it was before it was changed, "replicated": a deletion waits for replicas,
+#	"instance_role": its ARN, "late": how often a key's state or material is told as it was before it was changed, "replicated": a deletion waits for replicas,
 #	"fail": {operation: fault}}; a fault is
 #	{"status", "code", "message", "type_header", "body", "after" (it was done all the same), "times", "key" (only of this ARN)}
 #
@@ -22,18 +27,23 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
 from calendar import timegm
 from email.utils import formatdate
+from types import SimpleNamespace
+from urllib.parse import parse_qs
 
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 import boto3  # noqa: E402
 from moto.core import DEFAULT_ACCOUNT_ID  # noqa: E402
+from moto.core.authorization import ActionAuthenticatorMixin  # noqa: E402
 from moto.kms.models import kms_backends  # noqa: E402
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # noqa: E402
+from moto.sts.models import AssumedRole, sts_backends  # noqa: E402
 from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: E402
 
 import aws_signature  # noqa: E402
@@ -43,6 +53,20 @@ HOST = "127.0.0.1"
 TOLERATED = 300
 USES_KEY = ("Encrypt", "Decrypt", "ReEncrypt", "RotateKeyOnDemand")
 WANTS_BARE_ID = ("EnableKey", "DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion")
+IMDS = "/latest/"
+IMDS_ROLES = "/latest/meta-data/iam/security-credentials/"
+IMDS_TOKEN = "fake-imdsv2-token"  # moto's only one
+
+unchecked = threading.local()
+check_action = ActionAuthenticatorMixin._authenticate_and_authorize_action
+
+
+def check_unless_unchecked(self, *arguments, **named):
+    if not getattr(unchecked, "now", False):
+        check_action(self, *arguments, **named)
+
+
+ActionAuthenticatorMixin._authenticate_and_authorize_action = check_unless_unchecked
 
 
 class Handler(WSGIRequestHandler):
@@ -73,7 +97,7 @@ class Aws:
         self.log = open(os.path.join(directory, "requests"), "a")
         self.secrets = {}
         self.materials = {}
-        self.settings = {"clock": 0, "materials": True, "fail": {}, "gather": 0, "late": 0, "replicated": False}
+        self.settings = {"clock": 0, "materials": True, "fail": {}, "gather": 0, "late": 0, "replicated": False, "instance_role": None}
         self.gathered = threading.Condition()
         self.old_states = {}  # and how often they are told still
         self.old_rotations = {}
@@ -120,6 +144,10 @@ class Aws:
         environ["wsgi.input"] = io.BytesIO(body)
         if path.startswith("/_test/"):
             return self.control(path[7:], json.loads(body), start_response)
+        if path.startswith(IMDS) and self.settings["instance_role"]:
+            return self.imds(environ, start_response)
+        if "HTTP_AUTHORIZATION" not in environ and parse_qs(body.decode("utf-8", "replace")).get("Action") == ["AssumeRoleWithWebIdentity"]:
+            return self.web_identity(environ, parse_qs(body.decode()), start_response)
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         own = environ["raw_headers"] and self.admin["aws_access_key_id"] in environ.get("HTTP_AUTHORIZATION", "")
         if not target.startswith(TARGET) or own:
@@ -151,6 +179,51 @@ class Aws:
         text = json.dumps(answer, default=str).encode()
         start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(text)))])
         return [text]
+
+    def web_identity(self, environ, said, start_response):
+        unchecked.now = True
+        try:
+            status, headers, answer = self.pass_on(environ)
+        finally:
+            unchecked.now = False
+        found = [re.search("<%s>([^<]+)</%s>" % (name, name), answer.decode()) for name in ("AccessKeyId", "SecretAccessKey")]
+        if all(found):
+            self.secrets[found[0][1]] = found[1][1]
+        with self.lock:
+            self.log.write(json.dumps({"operation": said["Action"][0], "status": int(status[:3]), "role": said.get("RoleArn", [None])[0],
+                                       "web_identity": said.get("WebIdentityToken", [None])[0]}) + "\n")
+            self.log.flush()
+        start_response(status, headers)
+        return [answer]
+
+    def imds(self, environ, start_response):
+        path = environ["PATH_INFO"]
+        if path == "/latest/api/token":
+            good = environ["REQUEST_METHOD"] == "PUT" and environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN_TTL_SECONDS", "").isdigit()
+        else:
+            good = environ["REQUEST_METHOD"] == "GET" and environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN") == IMDS_TOKEN
+        if not good:
+            start_response("401 Unauthorized", [("Content-Length", "0")])
+            return [b""]
+        status, headers, answer = self.pass_on(environ)
+        if path.startswith(IMDS_ROLES) and path != IMDS_ROLES:
+            told = json.loads(answer)
+            told["AccessKeyId"] = told["AccessKeyId"].replace("-", "_")
+            self.register(told)
+            answer = json.dumps(told).encode()
+        start_response(status, [(name, value) for name, value in headers if name.lower() != "content-length"] + [("Content-Length", str(len(answer)))])
+        return [answer]
+
+    def register(self, told):
+        """moto knows of no credential that its own IMDS gives."""
+        key = SimpleNamespace(access_key_id=told["AccessKeyId"], secret_access_key=told["SecretAccessKey"])
+        role = AssumedRole(DEFAULT_ACCOUNT_ID, "us-east-1", key, "i-fake", self.settings["instance_role"], None, 86400, None)
+        role.session_token = told["Token"]
+        with self.lock:
+            roles = sts_backends[DEFAULT_ACCOUNT_ID]["aws"].assumed_roles
+            if all(known.access_key_id != role.access_key_id for known in roles):
+                roles.append(role)
+        self.secrets[role.access_key_id] = role.secret_access_key
 
     def kms(self, environ, operation, body):
         signed = self.signature(environ, body)
