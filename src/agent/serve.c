@@ -33,7 +33,6 @@
 #define CLOSE_TURNS		50
 #define LARGE_BLOCK		(64 * 1024) /* and above: the system's again when it
 									 * is freed */
-#define ARENAS			1
 #define OWN_DESCRIPTORS	128		/* threads' files, libcurl's, a margin */
 
 static bool prepare(Agent *agent, int first_strange);
@@ -95,11 +94,11 @@ static bool
 prepare(Agent *new, int first_strange)
 {
 	/*
-	 * each thread's heap would otherwise keep room for the largest group it
-	 * had
+	 * each thread would otherwise have a heap of its own, and keep room in it
+	 * for the largest group it had
 	 */
 	(void) mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
-	(void) mallopt(M_ARENA_MAX, ARENAS);
+	(void) mallopt(M_ARENA_MAX, 1);
 	new->signal_fd = block_signals(new->external);
 	new->max_clients = count_clients_allowed();
 	new->started = (int64_t) time(NULL);
