@@ -21,7 +21,7 @@ my @points = PgEnvelope::CrashPoints::all();
 my %point = map { ($_->{name} => $_) } @points;
 
 my $node = PgEnvelope::Cluster->new('crash', test_build => 1, start => 0, restart_after_crash => 'on', log_connections => 'on',
-	autovacuum => 'off', shared_buffers => '16MB', wal_writer_delay => '10s', 'pg_envelope.cache_size' => 2048, 'pg_envelope.kms_timeout' => '60s');
+	autovacuum => 'off', shared_buffers => '16MB', wal_writer_delay => '10s', 'pg_envelope.harden_backends' => 'off', 'pg_envelope.cache_size' => 2048, 'pg_envelope.kms_timeout' => '60s');
 PgEnvelope::Cluster::replace_file(my $services = $node->basedir . '/kms.conf', "[local]\nallow_destroy = on\n");
 $node->append_conf('postgresql.conf', "pg_envelope.kms_config_file = '$services'");
 $node->start;
@@ -482,13 +482,14 @@ sub what_is_held
 	sql('SELECT envelope_cache_flush()');
 	my %told = map { ($_ => look(qq{SELECT value FROM envelope_status() WHERE name = '$_'})) } qw(agent_clients agent_requests_waiting agent_calls_queued agent_calls_in_flight context_holders);
 	my @pids = ($session->pid, $node->agent_pid, $node->keeper_pid, $node->postmaster_pid);
-	return (\%told, 'locks ' . look('SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()'), map { scalar(() = glob "/proc/$_/fd/*") } @pids);
+	return (\%told, 'locks ' . look('SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()'), map { PgEnvelope::Cluster::descriptors($_) } @pids);
 }
 
 #
 # The run: errors first, on sessions and an agent that live through all of them.
 #
 
+$node->let_agent_be_read;
 $session = connected();
 sql($_) for q{SELECT envelope_create_kek('main')}, q{CREATE TABLE v (key_id text, plain text, sealed bytea)};
 cmp_ok(scalar @points, '>=', 25, 'there are ' . @points . ' crash points');

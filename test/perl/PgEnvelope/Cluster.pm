@@ -215,6 +215,15 @@ sub read_proc
 	return $content;
 }
 
+# How many sockets, pipes and the like a process has, and directories; not the files, of
+# which the server keeps as many open as it likes.  Dies if we may not see them.
+sub descriptors
+{
+	my ($pid) = @_;
+	my @links = map { readlink($_) // () } glob("/proc/$pid/fd/*") or croak "the descriptors of $pid cannot be seen";
+	return scalar grep { !m{^/} || -d } @links;
+}
+
 # undef while there is none.
 sub keeper_pid
 {

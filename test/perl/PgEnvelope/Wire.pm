@@ -2,11 +2,12 @@
 # so that one test can hold many sessions and interrupt each at any instant.
 #
 #	my $w = PgEnvelope::Wire->new($node, 'SET ...');    # settings of the session
-#	$w->send('SELECT ...');          # one string of statements, answered as a whole
+#	$w->send('SELECT ...');          # one string of statements, answered as a whole; or several
 #	PgEnvelope::Wire::pump($seconds, @wires);   # reads what has come, at most that long
 #	$w->idle; $w->gone;              # the answer is complete; the server has hung up
 #	$w->value;                       # the last row's only column
-#	$w->error;                       # { C => '57014', M => ..., D => ..., H => ... } or undef
+#	$w->error;                       # { C => '57014', M => ..., D => ..., H => ... } or undef: the last one
+#	$w->codes;                       # how often each SQLSTATE came
 #	$w->cancel; $w->terminate; $w->vanish;      # vanish: closed without a word
 #
 # SPDX-License-Identifier: PostgreSQL
@@ -22,7 +23,7 @@ use IO::Socket::UNIX;
 sub new
 {
 	my ($class, $node, $setup) = @_;
-	my $self = bless { path => $node->host . '/.s.PGSQL.' . $node->port, in => '' }, $class;
+	my $self = bless { path => $node->host . '/.s.PGSQL.' . $node->port, in => '', left => 1 }, $class;
 	$self->{socket} = $self->connect;
 	my $hello = pack('N', 3 << 16) . join("\0", user => $node->superuser, database => 'postgres') . "\0\0";
 	$self->put(pack('N', 4 + length $hello) . $hello);
@@ -47,9 +48,9 @@ sub put
 
 sub send
 {
-	my ($self, $sql) = @_;
-	@$self{qw(idle value error)} = (0, undef, undef);
-	$self->put('Q' . pack('N', 5 + length $sql) . "$sql\0");
+	my ($self, @statements) = @_;
+	@$self{qw(idle value error left codes)} = (0, undef, undef, scalar @statements, {});
+	$self->put(join '', map { 'Q' . pack('N', 5 + length) . "$_\0" } @statements);
 	return;
 }
 
@@ -58,6 +59,7 @@ sub gone  { return $_[0]{gone}; }
 sub value { return $_[0]{value}; }
 sub error { return $_[0]{error}; }
 sub pid   { return $_[0]{pid}; }
+sub codes { return $_[0]{codes}; }
 
 # As libpq does it: a connection of its own, which the postmaster answers by closing.
 sub cancel
@@ -113,6 +115,7 @@ sub take
 	elsif ($type eq 'E')
 	{
 		$self->{error} = { map { (substr($_, 0, 1) => substr($_, 1)) } split /\0/, $body };
+		$self->{codes}{ $self->{error}{C} }++;
 	}
 	elsif ($type eq 'Z' && defined $self->{setup})
 	{
@@ -120,7 +123,7 @@ sub take
 	}
 	elsif ($type eq 'Z')
 	{
-		$self->{idle} = 1;
+		$self->{idle} = 1 if --$self->{left} <= 0;
 	}
 	return;
 }
