@@ -1,7 +1,7 @@
 # README's chapter "Operations" does what it says: its blocks of commands, as they stand and in their
 # order, by an administrator of three servers, with what happens to those between the blocks.
 #
-# A block is marked <!-- operations: NAME, on HOST -->.  The hosts are main, new (where a dump is restored)
+# A block is marked <!-- operations: NAME, on HOST -->; what is SQL goes to psql, in database app.  The hosts are main, new (where a dump is restored)
 # and standby.  On each the folders that the chapter names are folders of ours, sudo runs what it is given,
 # and systemctl starts and stops the host's server.
 use strict;
@@ -26,6 +26,7 @@ my %before = (
 	'lose the keyring' => sub { lose_keyring() },
 	'the keyring of a standby' => sub { start_standby(); bring_copies('standby') },
 	'fail over' => sub { $main->stop('immediate') },
+	'uninstall' => sub { about_to_uninstall() },
 );
 my %after = (
 	'check a copy of the keyring' => sub { like($_[0], qr/^ok$/m, 'the copy has all') },
@@ -35,6 +36,7 @@ my %after = (
 	'the keyring of a standby' => sub { opens_in_the_end('standby') },
 	'retire a KEK' => sub { retired($_[0]) },
 	'fail over' => sub { failed_over() },
+	'uninstall the library' => sub { uninstalled() },
 );
 
 $main = host('main', PgEnvelope::Cluster->new('main', extension => 0, allows_streaming => 1));
@@ -46,9 +48,10 @@ $main->safe_psql('app', q{SET client_min_messages = error;
 	ALTER TABLE customers OWNER TO app_owner});
 make_path("$shared/main/srv/backup", "$shared/main/srv/keys", { mode => 0700 });
 
-while ($chapter =~ /^<!-- operations: ([^,\n]+), on (\w+) -->\n```sh\n(.*?)^```$/msg)
+while ($chapter =~ /^<!-- operations: ([^,\n]+), on (\w+) -->\n```(sh|sql)\n(.*?)^```$/msg)
 {
-	my ($name, $on, $commands) = ($1, $2, $3);
+	my ($name, $on, $language, $commands) = ($1, $2, $3, $4);
+	$commands = "psql -X -v ON_ERROR_STOP=1 -d app <<'SQL'\n${commands}SQL\n" if $language eq 'sql';
 	$before{$name}->() if $before{$name};
 	my $said = run_block($name, $on, $commands);
 	$after{$name}->($said) if $after{$name};
@@ -57,13 +60,14 @@ while ($chapter =~ /^<!-- operations: ([^,\n]+), on (\w+) -->\n```sh\n(.*?)^```$
 my %known = (%before, %after);
 ok($done{$_}, "the chapter has \"$_\"") for 'back up', sort keys %known;
 my @headings = $chapter =~ /^### (.*)$/mg;
-for my $heading ('Back up', 'Restore', 'Lose the agent', 'Lose the keyring', 'Fail over', 'Retire a KEK')
+for my $heading ('Back up', 'Restore', 'Lose the agent', 'Lose the keyring', 'Fail over', 'Retire a KEK', 'Uninstall')
 {
 	ok(scalar(grep { $_ eq $heading } @headings), "the chapter tells how to: $heading");
 	my ($section) = $chapter =~ /^### \Q$heading\E\n(.*?)(?=^### |\z)/ms;
 	like($section // '', qr/^<!-- operations: /m, 'by commands');
 }
-is(() = $chapter =~ /^```sh$/mg, scalar(keys %done), 'and every block of commands was run');
+unlike($chapter, qr/(?<! -->\n)^```sh$/m, 'every block of commands is marked');
+is(() = $chapter =~ /^<!-- operations: /mg, scalar(keys %done), 'and was run');
 $_->{node}->stop for values %host;
 done_testing();
 
@@ -76,7 +80,13 @@ sub host
 	my ($name, $node) = @_;
 	my $bin = "$shared/$name/bin";
 	make_path($bin, "$shared/$name/srv", "$shared/$name/conf.d");
-	$node->append_conf('postgresql.conf', "include_dir = '$shared/$name/conf.d'\n");
+	my $conf = slurp_file($node->data_dir . '/postgresql.conf');
+	if ($conf =~ s/^(shared_preload_libraries = .*\n)//m)
+	{
+		# as README's "Install" has it
+		append_to_file("$shared/$name/conf.d/pg_envelope.conf", $1);
+		PgEnvelope::Cluster::replace_file($node->data_dir . '/postgresql.conf', $conf . "include_dir = '$shared/$name/conf.d'\n");
+	}
 	script("$bin/sudo", q{[ "$1" != -u ] || shift 2; exec "$@"});
 	script("$bin/systemctl", qq{[ "\$2" = postgresql\@15-main ] || exit 5; exec '$ENV{PGE_BINDIR}/pg_ctl' -D '@{[ $node->data_dir ]}' -w -l '@{[ $node->logfile ]}' "\$1"});
 	$host{$name} = { node => $node, bin => $bin, places => {
@@ -225,5 +235,21 @@ sub retired
 	my ($restore) = $chapter =~ /^<!-- operations: restore, on new -->\n```sh\n(.*?)^```$/ms;
 	run_block('restore, once more', 'new', $restore);
 	opens('new');
+	return;
+}
+
+sub about_to_uninstall
+{
+	$main->fails_with('DROP EXTENSION pg_envelope', 'KE014', 'the extension is not just dropped', dbname => 'app');
+	$main->safe_psql('app', 'ALTER TABLE customers ADD ssn_plain text; UPDATE customers SET ssn_plain = envelope_decrypt(ssn, key_id)');
+	return;
+}
+
+sub uninstalled
+{
+	$main->_update_pid(1);
+	is($main->safe_psql('app', q{SELECT string_agg(ssn_plain, ' '), to_regnamespace('envelope') IS NULL, current_setting('shared_preload_libraries') FROM customers}),
+		'078-05-1120 078-05-1120|t|', 'nothing of it is left but what was opened');
+	is($main->keeper_pid, undef, 'no keeper runs');
 	return;
 }
