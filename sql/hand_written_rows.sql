@@ -177,6 +177,24 @@ UPDATE envelope.key SET key_id = 'hind' WHERE key_id = 'hand';
 \echo :LAST_ERROR_SQLSTATE
 DELETE FROM envelope.dek WHERE key_id = 'hand';
 \echo :LAST_ERROR_SQLSTATE
+-- of a destroyed one they go in this order: wrappings, data keys, key, KEK
+\set VERBOSITY default
+SET client_min_messages = error;
+SELECT envelope_create_kek('hand_gone') IS NOT NULL AS made;
+SELECT envelope_create_key('hand_gone', 'hand_gone');
+SELECT envelope_disable_key('hand_gone');
+SELECT envelope_destroy_key('hand_gone');
+RESET client_min_messages;
+DELETE FROM envelope.kek WHERE name = 'hand_gone';
+DELETE FROM envelope.key WHERE key_id = 'hand_gone';
+DELETE FROM envelope.dek WHERE key_id = 'hand_gone';
+SET session_replication_role = replica;
+DELETE FROM envelope.kek WHERE name = 'hand_gone';
+RESET session_replication_role;
+DELETE FROM envelope.wrapping WHERE kek = 'hand_gone';
+DELETE FROM envelope.dek WHERE key_id = 'hand_gone';
+DELETE FROM envelope.key WHERE key_id = 'hand_gone';
+DELETE FROM envelope.kek WHERE name = 'hand_gone';
 -- rows that arrived in another order, as on a subscriber, where no foreign key
 -- is looked at
 \set VERBOSITY sqlstate

@@ -65,6 +65,28 @@ SELECT count(*) FROM rewrap_all('rw_old', 'rw_new');
 DROP TRIGGER rw_stop ON envelope.wrapping;
 SELECT count(*) AS changed FROM (TABLE rw_before EXCEPT TABLE envelope.wrapping) x;
 SELECT state FROM rw_keks WHERE name = 'rw_old';
+-- nor does a trigger or rule of somebody else's that keeps a new wrapping out, or changes it
+CREATE FUNCTION rw_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF TG_ARGV[0] = 'out' THEN
+		RETURN NULL;
+	END IF;
+	NEW.wrapped := set_byte(NEW.wrapped, 40, 255 - get_byte(NEW.wrapped, 40));
+	RETURN NEW;
+END $$;
+CREATE TRIGGER z_rw_change BEFORE INSERT ON envelope.wrapping FOR EACH ROW EXECUTE FUNCTION rw_change('change');
+SELECT count(*) FROM rewrap_all('rw_old', 'rw_new');
+\echo :LAST_ERROR_SQLSTATE
+DROP TRIGGER z_rw_change ON envelope.wrapping;
+CREATE TRIGGER z_rw_change BEFORE INSERT ON envelope.wrapping FOR EACH ROW EXECUTE FUNCTION rw_change('out');
+SELECT count(*) FROM rewrap_all('rw_old', 'rw_new');
+\echo :LAST_ERROR_SQLSTATE
+DROP TRIGGER z_rw_change ON envelope.wrapping;
+CREATE RULE rw_out AS ON INSERT TO envelope.wrapping DO INSTEAD NOTHING;
+SELECT count(*) FROM rewrap_all('rw_old', 'rw_new');
+\echo :LAST_ERROR_SQLSTATE
+DROP RULE rw_out ON envelope.wrapping;
+SELECT count(*) AS changed FROM (TABLE rw_before EXCEPT TABLE envelope.wrapping) x;
 
 -- the rotation
 \set VERBOSITY default

@@ -33,11 +33,13 @@
 static void refuse_dek(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_keyring(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_kek(Relation table, HeapTuple old, HeapTuple new);
+static void refuse_key(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_wrapping(Relation table, HeapTuple old, HeapTuple new);
 static bool is_last(Relation wrappings, Datum dek_id, Datum seq);
 static bool dek_lives(Datum dek_id, char **key_id);
 static void wait_for_rewraps(const char *key_id);
 static int64 wrapped_by(const char *kek);
+static int64 versions_of(const char *key_id);
 static bool differs(Relation table, HeapTuple old, HeapTuple new, int column);
 static char *shown(Relation table, HeapTuple row, int column);
 
@@ -51,6 +53,7 @@ static const Guarded guarded[] = {
 	{"dek", refuse_dek},
 	{"keyring", refuse_keyring},
 	{"kek", refuse_kek},
+	{"key", refuse_key},
 	{"wrapping", refuse_wrapping},
 };
 
@@ -100,6 +103,19 @@ refuse_kek(Relation table, HeapTuple old, HeapTuple new)
 	pge_key_loss_refuse(psprintf("%s KEK \"%s\"", new == NULL ? "delete" : "rename",
 								 pge_report_name(name)),
 						wrapped_by(name), PGE_ROW_LOST);
+}
+
+static void
+refuse_key(Relation table, HeapTuple old, HeapTuple new)
+{
+	char	   *key_id;
+
+	if (new != NULL && !differs(table, old, new, Anum_key_key_id))
+		return;
+	key_id = shown(table, old, Anum_key_key_id);
+	pge_key_loss_refuse(psprintf("%s key \"%s\"", new == NULL ? "delete" : "rename",
+								 pge_report_name(key_id)),
+						versions_of(key_id), PGE_ROW_LOST);
 }
 
 static void
@@ -198,6 +214,23 @@ wrapped_by(const char *kek)
 			dek_lives(heap_getattr(row, Anum_wrapping_dek_id, desc, &isnull), &key_id))
 			living++;
 	}
+	systable_endscan(scan);
+	table_close(table, AccessShareLock);
+	return living;
+}
+
+/* How many of them live. */
+static int64
+versions_of(const char *key_id)
+{
+	Relation	table = table_open(pge_keyring_relid("dek"), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	row;
+	int64		living = 0;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+		living += pge_key_loss_row_lives(table, row) &&
+			strcmp(shown(table, row, Anum_dek_key_id), key_id) == 0;
 	systable_endscan(scan);
 	table_close(table, AccessShareLock);
 	return living;

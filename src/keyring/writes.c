@@ -24,6 +24,8 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -54,6 +56,9 @@ static void reset_at_xact_end(XactEvent event, void *arg);
 static void reset_at_subxact_end(SubXactEvent event, SubTransactionId mine,
 								 SubTransactionId parent, void *arg);
 static void snapshot_too_old(const char *what) pg_attribute_noreturn();
+static void require_wrapping(uint32 dek_id, const char *kek, const PgeBytes *wrapped);
+static bool is_live_under(HeapTuple row, const KeyringScan *scan, const char *kek,
+						  const PgeBytes *wrapped);
 static bool on_wrapping(const char *sql, uint32 dek_id, int32 seq, PgeBytes wrapped);
 static bool wrapping_is_live(uint32 dek_id, int32 seq, PgeBytes wrapped);
 static void add(Params *params, Oid type, Datum value);
@@ -285,16 +290,61 @@ bool
 pge_write_wrapping(uint32 dek_id, const char *kek, PgeBytes kek_version, PgeBytes wrapped)
 {
 	Params		params = {0};
+	bool		inserted;
 
 	add(&params, INT8OID, Int64GetDatum((int64) dek_id));
 	add_text(&params, kek);
 	add_text(&params, pge_report_text(kek_version));
 	add_bytes(&params, wrapped.data, wrapped.len);
 	add(&params, INT4OID, Int32GetDatum(pge_keyring_last_seq(dek_id) + 1));
-	return run("INSERT INTO envelope.wrapping (dek_id, kek, kek_version, wrapped, seq)"
-			   " VALUES ($1, $2, $3, $4, $5)"
-			   " ON CONFLICT (dek_id, kek) WHERE superseded IS NULL DO NOTHING",
-			   &params) == 1;
+	inserted = run("INSERT INTO envelope.wrapping (dek_id, kek, kek_version, wrapped, seq)"
+				   " VALUES ($1, $2, $3, $4, $5)"
+				   " ON CONFLICT (dek_id, kek) WHERE superseded IS NULL DO NOTHING",
+				   &params) == 1;
+	require_wrapping(dek_id, kek, inserted ? &wrapped : NULL);
+	return inserted;
+}
+
+/*
+ * It may be the only one there is, and somebody else's trigger or rule could have
+ * left it out or changed it.
+ */
+static void
+require_wrapping(uint32 dek_id, const char *kek, const PgeBytes *wrapped)
+{
+	KeyringScan scan;
+	ScanKeyData key;
+	HeapTuple	row;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_wrapping_dek_id, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum((int64) dek_id));
+	pge_keyring_scan_begin(&scan, "wrapping", "wrapping_pkey", &key, 1);
+	while (!found && HeapTupleIsValid(row = pge_keyring_scan_next(&scan)))
+		found = is_live_under(row, &scan, kek, wrapped);
+	pge_keyring_scan_end(&scan);
+	if (!found)
+		ereport(ERROR,
+				(errcode(PGE_ERRCODE_GUARD),
+				 errmsg("a wrapping of a data key is not in table \"envelope.wrapping\" as it was written"),
+				 errhint("A trigger or rule there that is not of extension \"pg_envelope\" keeps it out or changes it; drop that.")));
+}
+
+static bool
+is_live_under(HeapTuple row, const KeyringScan *scan, const char *kek, const PgeBytes *wrapped)
+{
+	char		name[NAMEDATALEN];
+	uint8		bytes[PGE_WRAPPED_MAX];
+	size_t		len;
+
+	if (heap_attisnull(row, Anum_wrapping_wrapped, RelationGetDescr(scan->relation)))
+		return false;
+	pge_keyring_text_column(row, scan, Anum_wrapping_kek, name, sizeof(name));
+	if (strcmp(name, kek) != 0)
+		return false;
+	len = pge_keyring_bytes_column(row, scan, Anum_wrapping_wrapped, bytes, 4, sizeof(bytes));
+	return wrapped == NULL ||
+		(len == wrapped->len && memcmp(bytes, wrapped->data, len) == 0);
 }
 
 void

@@ -20,7 +20,6 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -94,7 +93,7 @@ is_of_interest(ObjectAccessType access, Oid class)
 			access == OAT_POST_CREATE || access == OAT_TRUNCATE) &&
 		(class == RelationRelationId || class == TriggerRelationId ||
 		 class == ExtensionRelationId || class == NamespaceRelationId ||
-		 class == RewriteRelationId || class == ProcedureRelationId);
+		 class == ProcedureRelationId);
 }
 
 static bool
@@ -168,20 +167,12 @@ after_alter(Oid class, Oid object, int part)
 		refuse(pstrdup("change a guard of extension \"pg_envelope\""), PGE_KEYS_ENDANGERED);
 }
 
-/*
- * A column more, and a dump's rows would not fit a new table; a rule would change
- * what the functions write.
- */
+/* A column more, and a dump's rows would not fit a new table. */
 static void
 after_create(Oid class, Oid object, int part)
 {
-	Oid			ruled;
-
 	if (class == RelationRelationId && part != 0 && pge_key_table_name(object) != NULL)
 		refuse(psprintf("add a column to table \"envelope.%s\"", pge_key_table_name(object)),
-			   PGE_KEYS_ENDANGERED);
-	else if (class == RewriteRelationId && OidIsValid(ruled = pge_key_table_of_rule(object)))
-		refuse(psprintf("create a rule on table \"envelope.%s\"", pge_key_table_name(ruled)),
 			   PGE_KEYS_ENDANGERED);
 	else if (class == ProcedureRelationId && pge_guard_function(object))
 		refuse(pstrdup("replace a guard of extension \"pg_envelope\""), PGE_KEYS_ENDANGERED);

@@ -14,7 +14,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_rewrite.h"
 #include "commands/extension.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -102,18 +101,6 @@ pge_key_schema_was_renamed(Oid schema)
 		strcmp(NameStr(((Form_pg_namespace) GETSTRUCT(new))->nspname), "envelope") != 0;
 	table_close(catalog, AccessShareLock);
 	return renamed;
-}
-
-Oid
-pge_key_table_of_rule(Oid rule)
-{
-	Relation	catalog = table_open(RewriteRelationId, AccessShareLock);
-	HeapTuple	row = pge_catalog_row(catalog, RewriteOidIndexId, Anum_pg_rewrite_oid, rule);
-	Oid			table = HeapTupleIsValid(row) ?
-	((Form_pg_rewrite) GETSTRUCT(row))->ev_class : InvalidOid;
-
-	table_close(catalog, AccessShareLock);
-	return OidIsValid(table) && pge_key_table_name(table) != NULL ? table : InvalidOid;
 }
 
 /* The command counter has not moved on yet, so only SnapshotSelf sees what is new. */

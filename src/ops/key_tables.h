@@ -29,9 +29,6 @@ extern bool pge_key_table_was_harmed(Oid table, int part);
 
 extern bool pge_key_schema_was_renamed(Oid schema);
 
-/* The key table that a new rule is on, or InvalidOid. */
-extern Oid	pge_key_table_of_rule(Oid rule);
-
 /* A catalog's row of an oid as the running command has left it, palloc'd, or NULL. */
 extern HeapTuple pge_catalog_row(Relation catalog, Oid index, AttrNumber column, Oid oid);
 
