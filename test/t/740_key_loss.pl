@@ -9,8 +9,8 @@ use PgEnvelope::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# name => the statements, of which the last is refused; or a list of them, of which
-# the first is refused, and the others lose the key if it is not.
+# name => what is refused; or a list, of which the first is refused, and the others
+# lose the key if it is not.
 my %attack = (
 	'drop the extension' => 'DROP EXTENSION pg_envelope CASCADE',
 	'drop the schema of the functions' => 'DROP SCHEMA functions CASCADE',
@@ -41,10 +41,16 @@ my %by_hand = (
 	'replace the guard' => ['CREATE OR REPLACE FUNCTION functions.envelope_guard_row() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN RETURN OLD; END $f$',
 		'DELETE FROM envelope.wrapping'],
 );
-# Its rows would not fit the tables of a new database, so that a dump could not be restored.
+# Its rows would not fit the tables of a new database, so that a dump could not be
+# restored; and what undoes it.
 my %dumped = (
-	'rename a column' => 'ALTER TABLE envelope.dek RENAME check_value TO checked',
-	'add a column' => 'ALTER TABLE envelope.wrapping ADD note text',
+	'rename a column' => ['ALTER TABLE envelope.dek RENAME check_value TO checked', 'ALTER TABLE envelope.dek RENAME checked TO check_value'],
+	'add a column' => ['ALTER TABLE envelope.wrapping ADD note text', 'ALTER TABLE envelope.wrapping DROP note'],
+);
+my %hidden = (
+	'row security' => 'ALTER TABLE envelope.dek ENABLE ROW LEVEL SECURITY',
+	'row security for the owner' => 'ALTER TABLE envelope.dek FORCE ROW LEVEL SECURITY',
+	'an unlogged table' => 'ALTER TABLE envelope.wrapping SET UNLOGGED',
 );
 # Foreign keys would keep it, where they are looked at.
 my %as_replica = (
@@ -100,9 +106,9 @@ sub tried_by
 	return;
 }
 
-tried_by($super, 'superuser', { %attack, %by_hand, %dumped }, @everybody, $replica);
+tried_by($super, 'superuser', { %attack, %by_hand, %dumped, %hidden }, @everybody, $replica);
 tried_by($super, 'superuser', \%as_replica, $replica);
-tried_by($owner, 'owner', { %attack, %dumped }, @everybody);
+tried_by($owner, 'owner', { %attack, %dumped, %hidden }, @everybody);
 like($super->query($opens), qr/a value/, 'and the value opens still');
 
 $node->stop;
@@ -137,5 +143,41 @@ for my $name (grep { !ref $attack{$_} && $attack{$_} !~ /^TRUNCATE/ } sort keys 
 {
 	loses($super, 'owner', { $name => "SET ROLE installer; $attack{$name}" }, $everybody[0]);
 }
+
+# Whether a dump of the server restores to keys that open.
+sub restores
+{
+	my ($what) = @_;
+	my $dump = $bare->basedir . '/dump';
+	system_or_bail("$ENV{PGE_BINDIR}/pg_dump", '-Fc', '-f', $dump, '-d', $bare->connstr('postgres'));
+	$bare->safe_psql('template1', 'CREATE DATABASE restored');
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ "$ENV{PGE_BINDIR}/pg_restore", '-d', $bare->connstr('restored'), $dump ], '>', \$out, '2>', \$err);
+	my (undef, $value) = $bare->psql('restored', $opens);
+	$bare->safe_psql('template1', 'DROP DATABASE restored');
+	return $value =~ /a value/;
+}
+$super->query('ALTER TABLE envelope.dek DROP CONSTRAINT of_parent');	# which was for the attacks
+ok(restores(), 'a dump restores');
+for my $name (sort keys %dumped)
+{
+	my ($there, $back) = @{ $dumped{$name} };
+	$super->query($there);
+	ok(!restores(), "without the guard a dump does not: $name");
+	$super->query($back);
+}
+
+# What row security hides, a dump by somebody whom it holds does not have.
+$super->query($_) for 'CREATE ROLE dumps IN ROLE pg_read_all_data', 'ALTER TABLE envelope.dek ENABLE ROW LEVEL SECURITY', 'SET ROLE dumps';
+is($super->query('SELECT count(*) FROM envelope.dek'), '0', 'without the guard rows are hidden: row security');
+$super->query($_) for 'RESET ROLE', 'ALTER TABLE envelope.dek DISABLE ROW LEVEL SECURITY';
+
+# An unlogged table is empty after a crash.
+$super->query('ALTER TABLE envelope.wrapping SET UNLOGGED');
+$_->close for $super, $owner;
+$bare->stop('immediate');
+$bare->start;
+my (undef, $value) = $bare->psql('postgres', $opens);
+unlike($value, qr/a value/, 'without the guard it is lost: an unlogged table, and a crash');
 $bare->stop;
 done_testing();
