@@ -172,6 +172,8 @@ INSERT INTO hostile (label, document) SELECT 'a dek_id twice', jsonb_set(:'docum
 INSERT INTO hostile (label, document) SELECT 'many wrappings', jsonb_set(:'document', '{keys,0,deks,0,wrappings}',
 	(SELECT jsonb_agg(jsonb_set(:'document'::jsonb #> '{keys,0,deks,0,wrappings,0}', '{seq}', to_jsonb(i))) FROM generate_series(1, 9) i));
 INSERT INTO hostile (label, document) SELECT 'deep', (repeat('[', 5000) || repeat(']', 5000))::jsonb;
+INSERT INTO hostile (label, document) SELECT 'very many ' || field, jsonb_set(:'document', path, ('[' || repeat('{},', 50000) || '{}]')::jsonb)
+  FROM (VALUES ('keys', '{keys}'::text[]), ('deks', '{keys,0,deks}')) v(field, path);
 -- what opens only as it was
 INSERT INTO hostile (label, document) SELECT 'changed ' || path, jsonb_set(:'document', path::text[], value::jsonb) FROM (VALUES
 	('{keys,0,key_id}', '"move mine"'),

@@ -62,6 +62,7 @@ static void read_deks(const Object *object, DocumentKey *key, const KeyringDocum
 static void read_dek(const Object *object, DocumentKey *key, DocumentDek *dek);
 static void read_wrappings(const Object *object, DocumentDek *dek, const KeyringDocument *document);
 static int	kek_field(const Object *object, const KeyringDocument *document);
+static void *room_for_one(void *array, int count, size_t size);
 static int	compare_keks(const void *a, const void *b);
 static int	compare_keys(const void *a, const void *b);
 
@@ -312,12 +313,13 @@ read_keks(const Object *top, KeyringDocument *document)
 {
 	Array		array = array_field(top, "keks");
 
-	document->keks = palloc0(Max(array.count, 1) * sizeof(DocumentKek));
 	for (int i = 0; i < array.count; i++)
 	{
 		Object		object = object_at(&array, i, 4);
-		DocumentKek *kek = &document->keks[document->nkeks++];
+		DocumentKek *kek;
 
+		document->keks = room_for_one(document->keks, i, sizeof(DocumentKek));
+		kek = &document->keks[document->nkeks++];
 		strlcpy(kek->name, text_field(&object, "name", PGE_KEK_NAME_MAX), sizeof(kek->name));
 		pge_kek_name_check(kek->name);
 		pge_kek_name_refuse_uri(kek->name);
@@ -326,7 +328,8 @@ read_keks(const Object *top, KeyringDocument *document)
 		kek->state = word_field(&object, "state", pge_kek_state_number);
 		array_field(&object, "versions");
 	}
-	qsort(document->keks, document->nkeks, sizeof(DocumentKek), compare_keks);
+	if (document->nkeks > 0)
+		qsort(document->keks, document->nkeks, sizeof(DocumentKek), compare_keks);
 }
 
 static void
@@ -334,13 +337,14 @@ read_keys(const Object *top, KeyringDocument *document)
 {
 	Array		array = array_field(top, "keys");
 
-	document->keys = palloc0(Max(array.count, 1) * sizeof(DocumentKey));
 	for (int i = 0; i < array.count; i++)
 	{
 		Object		object = object_at(&array, i, 6);
-		DocumentKey *key = &document->keys[document->nkeys++];
+		DocumentKey *key;
 
 		CHECK_FOR_INTERRUPTS();
+		document->keys = room_for_one(document->keys, i, sizeof(DocumentKey));
+		key = &document->keys[document->nkeys++];
 		strlcpy(key->row.key_id, text_field(&object, "key_id", PGE_KEY_ID_MAX), sizeof(key->row.key_id));
 		pge_key_id_check(key->row.key_id);
 		key->kek = kek_field(&object, document);
@@ -349,7 +353,8 @@ read_keys(const Object *top, KeyringDocument *document)
 		key->row.state = word_field(&object, "state", pge_key_state_number);
 		read_deks(&object, key, document);
 	}
-	qsort(document->keys, document->nkeys, sizeof(DocumentKey), compare_keys);
+	if (document->nkeys > 0)
+		qsort(document->keys, document->nkeys, sizeof(DocumentKey), compare_keys);
 }
 
 static void
@@ -359,13 +364,14 @@ read_deks(const Object *object, DocumentKey *key, const KeyringDocument *documen
 
 	if (array.count == 0)
 		refuse(object->path, "deks", "is empty");
-	key->deks = palloc0(array.count * sizeof(DocumentDek));
 	for (int i = 0; i < array.count; i++)
 	{
 		Object		element = object_at(&array, i, 9);
-		DocumentDek *dek = &key->deks[key->count++];
+		DocumentDek *dek;
 
 		CHECK_FOR_INTERRUPTS();
+		key->deks = room_for_one(key->deks, i, sizeof(DocumentDek));
+		dek = &key->deks[key->count++];
 		read_dek(&element, key, dek);
 		if (i > 0 && dek->row.version <= dek[-1].row.version)
 			refuse(element.path, "version", "is not higher than the one before");
@@ -423,10 +429,28 @@ kek_field(const Object *object, const KeyringDocument *document)
 	DocumentKek *found;
 
 	strlcpy(sought.name, text_field(object, "kek", PGE_KEK_NAME_MAX), sizeof(sought.name));
-	found = bsearch(&sought, document->keks, document->nkeks, sizeof(DocumentKek), compare_keks);
+	found = document->nkeks == 0 ? NULL :
+		bsearch(&sought, document->keks, document->nkeks, sizeof(DocumentKek), compare_keks);
 	if (found == NULL)
 		refuse(object->path, "kek", "is none of \"keks\"");
 	return (int) (found - document->keks);
+}
+
+/*
+ * An element of jsonb may be far smaller than ours, and is refused then: so there is
+ * never room for more of them than have been read, twice.
+ */
+static void *
+room_for_one(void *array, int count, size_t size)
+{
+	size_t		room = count == 0 ? 1 : 2 * (size_t) count;
+
+	if (array == NULL)
+		array = palloc(size);
+	else if ((count & (count - 1)) == 0)
+		array = repalloc_huge(array, room * size);
+	memset((char *) array + count * size, 0, size);
+	return array;
 }
 
 static int
