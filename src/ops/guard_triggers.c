@@ -30,29 +30,30 @@
 static Oid	switched_table(const AlterTableStmt *command, bool off);
 static bool switches(AlterTableType type, bool off);
 static bool has_rows(Oid table);
+static void set_back(Oid table);
 static List *guards_not_always(Oid table);
 static void switch_on(const char *table, const char *trigger);
 
 void
-pge_guard_triggers_check(const AlterTableStmt *command)
-{
-	Oid			table = switched_table(command, true);
-
-	if (OidIsValid(table) && has_rows(table))
-		pge_key_loss_refuse(psprintf("disable triggers of table \"envelope.%s\"", pge_key_table_name(table)),
-							pge_key_loss_living(), PGE_KEYS_ENDANGERED);
-}
-
-void
-pge_guard_triggers_restore(const AlterTableStmt *command)
+pge_guard_triggers_keep(const AlterTableStmt *command)
 {
 	Oid			table = switched_table(command, false);
-	List	   *triggers;
-	ListCell   *cell;
 
-	if (!OidIsValid(table) || pge_key_loss_allowed())
+	if (!OidIsValid(table))
 		return;
-	triggers = guards_not_always(table);
+	if (OidIsValid(switched_table(command, true)) && has_rows(table))
+		pge_key_loss_refuse(psprintf("disable triggers of table \"envelope.%s\"", pge_key_table_name(table)),
+							pge_key_loss_living(), PGE_KEYS_ENDANGERED);
+	if (!pge_key_loss_allowed())
+		set_back(table);
+}
+
+static void
+set_back(Oid table)
+{
+	ListCell   *cell;
+	List	   *triggers = guards_not_always(table);
+
 	foreach(cell, triggers)
 		switch_on(pge_key_table_name(table), lfirst(cell));
 }
@@ -136,7 +137,6 @@ switch_on(const char *table, const char *trigger)
 	char	   *sql = psprintf("ALTER TABLE envelope.%s ENABLE ALWAYS TRIGGER %s",
 							   quote_identifier(table), quote_identifier(trigger));
 
-	CommandCounterIncrement();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)

@@ -15,11 +15,8 @@
 
 #include "nodes/parsenodes.h"
 
-/* Before the command runs: ereport(ERROR, KE014). */
-extern void pge_guard_triggers_check(const AlterTableStmt *command);
-
-/* After it ran. */
-extern void pge_guard_triggers_restore(const AlterTableStmt *command);
+/* After the command ran: ereport(ERROR, KE014), or sets them back. */
+extern void pge_guard_triggers_keep(const AlterTableStmt *command);
 
 /* The key table whose guard this trigger is, or InvalidOid. */
 extern Oid	pge_guard_trigger_table(Oid trigger);

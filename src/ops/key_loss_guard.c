@@ -57,8 +57,8 @@ static bool drops_a_trigger(void);
 static void after_alter(Oid class, Oid object, int part);
 static void after_create(Oid class, Oid object, int part);
 static void refuse(char *action, KeyHarm harm);
-static void before_command(const Node *statement);
-static void before_alter_table(const AlterTableStmt *statement);
+static void after_command(const Node *statement);
+static void after_alter_table(const AlterTableStmt *statement);
 static bool hides_rows(const AlterTableStmt *statement);
 static void process_utility(PlannedStmt *statement, const char *text, bool read_only,
 							ProcessUtilityContext context, ParamListInfo params,
@@ -188,24 +188,24 @@ refuse(char *action, KeyHarm harm)
 	pfree(action);
 }
 
+/* Then the server has decided who may, and the tables are locked; an error undoes it. */
 static void
-before_command(const Node *statement)
+after_command(const Node *statement)
 {
 	const AlterExtensionContentsStmt *contents = (const AlterExtensionContentsStmt *) statement;
 
 	if (IsA(statement, AlterTableStmt))
-		before_alter_table((const AlterTableStmt *) statement);
-	else if (IsA(statement, AlterExtensionContentsStmt) && contents->action < 0 &&
-			 strcmp(contents->extname, "pg_envelope") == 0)
+		after_alter_table((const AlterTableStmt *) statement);
+	else if (contents->action < 0 && strcmp(contents->extname, "pg_envelope") == 0)
 		refuse(pstrdup("take an object out of extension \"pg_envelope\""), PGE_KEYS_ENDANGERED);
 }
 
 static void
-before_alter_table(const AlterTableStmt *statement)
+after_alter_table(const AlterTableStmt *statement)
 {
 	Oid			table;
 
-	pge_guard_triggers_check(statement);
+	pge_guard_triggers_keep(statement);
 	if (!hides_rows(statement))
 		return;
 	table = RangeVarGetRelid(statement->relation, NoLock, true);
@@ -239,17 +239,17 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 	ProcessUtility_hook_type next = prev_process_utility ?
 	prev_process_utility : standard_ProcessUtility;
 	const Node *node = statement->utilityStmt;
+	bool		may_harm = IsA(node, AlterTableStmt) || IsA(node, AlterExtensionContentsStmt);
 	Command		outer = command;
 
 	command.statement = node;
 	command.may_lose = false;
 	PG_TRY();
 	{
-		before_command(node);
 		next(statement, text, read_only, context, params, environment, dest,
 			 completion);
-		if (IsA(node, AlterTableStmt))
-			pge_guard_triggers_restore((const AlterTableStmt *) node);
+		if (may_harm)			/* a CALL's own node may have gone by now */
+			after_command(node);
 	}
 	PG_FINALLY();
 	{
