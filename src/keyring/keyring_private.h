@@ -16,6 +16,8 @@
 #include "access/skey.h"
 #include "utils/relcache.h"
 
+#include "base/compat.h"
+
 /* A running scan of one of our tables under a fresh snapshot. */
 typedef struct KeyringScan
 {

@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 
+#include "base/compat.h"
 #include "base/crash_point.h"
 #include "base/harden.h"
 #include "base/report.h"

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "base/crash_point.h"
 #include "base/report.h"
 #include "cache/epoch.h"

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/crash_point.h"
 #include "base/report.h"
 #include "client/client.h"

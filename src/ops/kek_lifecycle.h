@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "keyring/keyring.h"
 
 /* uri NULL: a new one in the local keyring.  Returns its URI, palloc'd. */

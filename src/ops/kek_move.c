@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "base/report.h"
 #include "keyring/kek_deks.h"
 #include "keyring/kek_users.h"

@@ -11,6 +11,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 
+#include "base/compat.h"
 #include "base/crash_point.h"
 #include "base/report.h"
 #include "cache/epoch.h"

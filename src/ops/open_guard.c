@@ -113,15 +113,13 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 				QueryEnvironment *environment, DestReceiver *dest,
 				QueryCompletion *completion)
 {
-	ProcessUtility_hook_type next = prev_process_utility ?
-	prev_process_utility : standard_ProcessUtility;
 	Place		outer = place;
 
 	place = place_of(statement->utilityStmt);
 	PG_TRY();
 	{
-		next(statement, text, read_only, context, params, environment, dest,
-			 completion);
+		prev_process_utility(statement, text, read_only, context, params, environment, dest,
+							 completion);
 	}
 	PG_FINALLY();
 	{
@@ -150,8 +148,6 @@ fills_view(const QueryDesc *query)
 static void
 fill_view(PGE_EXECUTOR_RUN_PARAMETERS)
 {
-	ExecutorRun_hook_type next = prev_executor_run ?
-	prev_executor_run : standard_ExecutorRun;
 	Place		outer = place;
 	Oid			user;
 	int			context;
@@ -161,7 +157,7 @@ fill_view(PGE_EXECUTOR_RUN_PARAMETERS)
 	place = PLACE_MATVIEW_QUERY;
 	PG_TRY();
 	{
-		next(PGE_EXECUTOR_RUN_ARGUMENTS);
+		prev_executor_run(PGE_EXECUTOR_RUN_ARGUMENTS);
 	}
 	PG_FINALLY();
 	{
@@ -185,10 +181,8 @@ executor_run(PGE_EXECUTOR_RUN_PARAMETERS)
 		PGE_EXECUTOR_RUN_ALONE;
 	if (unlikely(fills))
 		fill_view(PGE_EXECUTOR_RUN_ARGUMENTS);
-	else if (prev_executor_run)
-		prev_executor_run(PGE_EXECUTOR_RUN_ARGUMENTS);
 	else
-		standard_ExecutorRun(PGE_EXECUTOR_RUN_ARGUMENTS);
+		prev_executor_run(PGE_EXECUTOR_RUN_ARGUMENTS);
 }
 
 /*
@@ -198,16 +192,15 @@ executor_run(PGE_EXECUTOR_RUN_PARAMETERS)
 static PlannedStmt *
 plan(Query *query, const char *text, int options, ParamListInfo params)
 {
-	planner_hook_type next = prev_planner ? prev_planner : standard_planner;
 	Place		outer = place;
 	PlannedStmt *result;
 
 	if (likely(outer != PLACE_MATVIEW_COMMAND))
-		return next(query, text, options, params);
+		return prev_planner(query, text, options, params);
 	place = PLACE_MATVIEW_QUERY;
 	PG_TRY();
 	{
-		result = next(query, text, options, params);
+		result = prev_planner(query, text, options, params);
 	}
 	PG_FINALLY();
 	{
@@ -220,19 +213,17 @@ plan(Query *query, const char *text, int options, ParamListInfo params)
 static void
 executor_start(QueryDesc *query, int flags)
 {
-	ExecutorStart_hook_type next = prev_executor_start ?
-	prev_executor_start : standard_ExecutorStart;
 	Place		outer = place;
 
 	if (likely(outer != PLACE_MATVIEW_COMMAND))
 	{
-		next(query, flags);
+		prev_executor_start(query, flags);
 		return;
 	}
 	place = PLACE_MATVIEW_QUERY;
 	PG_TRY();
 	{
-		next(query, flags);
+		prev_executor_start(query, flags);
 	}
 	PG_FINALLY();
 	{
@@ -244,12 +235,12 @@ executor_start(QueryDesc *query, int flags)
 void
 pge_open_guard_register(void)
 {
-	prev_process_utility = ProcessUtility_hook;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
-	prev_planner = planner_hook;
+	prev_planner = planner_hook ? planner_hook : standard_planner;
 	planner_hook = plan;
-	prev_executor_start = ExecutorStart_hook;
+	prev_executor_start = ExecutorStart_hook ? ExecutorStart_hook : standard_ExecutorStart;
 	ExecutorStart_hook = executor_start;
-	prev_executor_run = ExecutorRun_hook;
+	prev_executor_run = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = executor_run;
 }
