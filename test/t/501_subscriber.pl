@@ -59,6 +59,9 @@ $node->poll_query_until('subscriber',
 	q{SELECT count(*) = 0 FROM pg_subscription_rel WHERE srsubstate <> 'r'}) or die 'no initial copy';
 $node->safe_psql('subscriber', 'ALTER SUBSCRIPTION climb DISABLE');
 $node->safe_psql('postgres', 'ALTER ROLE climber NOSUPERUSER');
+# (Else 16 and later want a password, and apply as the table's owner, whom climber may not become.)
+$node->safe_psql('subscriber', 'ALTER SUBSCRIPTION climb SET (password_required = false, run_as_owner = true)')
+  if $node->pg_version >= 16;
 my $at = -s $node->logfile;
 $node->safe_psql('subscriber', 'ALTER SUBSCRIPTION climb ENABLE');
 $node->safe_psql('publisher', q{SELECT envelope_grant('acme', 'climber', '{decrypt}')});

@@ -140,19 +140,26 @@ SKIP:
 	$admin->query('CREATE EXTENSION dblink');
 	my $connect = "'host=@{[ $node->host ]} port=@{[ $node->port ]} dbname=postgres'";
 	my $connected = 0;
-	$connected++ while $connected < 40 && ($session->try("SELECT dblink_connect('c$connected', $connect)"))[1] eq '';
+	my $connects = sub { ($session->try("SELECT dblink_connect('c$connected', $connect)"))[1] eq '' && ++$connected };
+	1 while $connected < 40 && $connects->();
+	# (The server's own count of 17 is one too low after a refusal: that one is taken, too.)
+	$connects->();
 	cmp_ok($connected, '<', 40, 'a session takes all the connections that it may');
 	cold();
 	my (undef, $err) = $session->try($open);
 	like($err, qr/ERROR:  53000: could not connect to the pg_envelope agent$/m, 'then there is none for the agent');
 	like($err, qr/^DETAIL:  This session has as many .*^HINT:  Close connections .*max_files_per_process/ms, 'and it is told why and what to do');
-	# The wait needs one of its own.
-	$session->query(q{SELECT dblink_disconnect('c0')});
-	(undef, $err) = $session->try($open);
-	like($err, qr/ERROR:  53000: could not connect to the pg_envelope agent$/m, 'one that is free is not enough, and the error is the same');
-	$session->query(q{SELECT dblink_disconnect('c1')});
-	is($session->query($open), 'value', 'with two it opens');
-	$session->query("SELECT dblink_disconnect('c$_')") for 2 .. $connected - 1;
+	# The wait needs one of its own.  (dblink's too, from 16 on: it has left one.)
+	my ($freed, $opened) = (0, '');
+	while ($opened ne 'value' && $err =~ /ERROR:  53000: could not connect to the pg_envelope agent$/m)
+	{
+		$session->query("SELECT dblink_disconnect('c$freed')");
+		$freed++;
+		($opened, $err) = $session->try($open);
+	}
+	is($opened, 'value', 'with as many as it needs it opens, and the error is the same until then');
+	cmp_ok($freed, '<=', 2, 'which are two');
+	$session->query("SELECT dblink_disconnect('c$_')") for $freed .. $connected - 1;
 }
 # Shorter than that: the system refuses a socket, and the session tries until its deadline.
 $admin->query(q{ALTER SYSTEM SET pg_envelope.kms_timeout = '500ms'});
