@@ -71,6 +71,11 @@ for my $encoding (qw(LATIN1 SQL_ASCII))
 	PgEnvelope::Estate::use_all($target, lc $encoding);
 }
 
+# --- the owner alone cannot ---
+$target->safe_psql('postgres', 'CREATE DATABASE of_owner OWNER app_owner');
+($out, $said) = run_command([ $target->installed_command('pg_restore'), '--exit-on-error', '-U', 'app_owner', '-d', $target->connstr('of_owner'), "$folder/owner.custom" ]);
+like($said, qr/ERROR: +permission denied to create extension "pg_envelope"/, 'only a superuser restores');
+
 # --- a target that had a KEK of its own keeps its one uuid, and is told ---
 $target->safe_psql('postgres', 'CREATE DATABASE taken');
 $target->create_extension('taken');

@@ -40,7 +40,7 @@ done_testing();
 sub run_drill
 {
 	my $out = '';
-	IPC::Run::run([ $drill, 3, 4 ], '<', '/dev/null', '>', \$out, '2>&1', IPC::Run::timeout(180));
+	IPC::Run::run([ $drill, 3, 4 ], '<', '/dev/null', '>', \$out, '2>&1', IPC::Run::timeout(3 * $PostgreSQL::Test::Utils::timeout_default));
 	my $status = $? >> 8;
 	my @left = glob "$place/pg_envelope-drill.*";
 	is("@left", '', 'nothing of it is left');

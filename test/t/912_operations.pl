@@ -25,7 +25,7 @@ my %before = (
 	'lose the agent' => sub { lose_agent() },
 	'lose the keyring' => sub { lose_keyring() },
 	'the keyring of a standby' => sub { start_standby(); bring_copies('standby') },
-	'fail over' => sub { $main->stop('immediate') },
+	'fail over' => sub { new_kek_on_standby(); $main->stop('immediate') },
 	'uninstall' => sub { about_to_uninstall() },
 );
 my %after = (
@@ -119,6 +119,15 @@ sub run_block
 	return $out;
 }
 
+# Another time, all of it or the lines that match.
+sub run_again
+{
+	my ($name, $on, $lines) = @_;
+	my ($block) = $chapter =~ /^<!-- operations: \Q$name\E, on $on -->\n```sh\n(.*?)^```$/ms or BAIL_OUT($name);
+	run_block("$name, once more", $on, $lines ? join('', $block =~ /($lines)/g) : $block);
+	return;
+}
+
 #
 # What happens to them
 #
@@ -210,6 +219,22 @@ sub start_standby
 	return;
 }
 
+# What the copy of the keyring lacks does not open there, until a newer one is brought.
+sub new_kek_on_standby
+{
+	my $standby = $host{standby}{node};
+	my $open = q{SELECT envelope_decrypt(sealed, 'late') FROM late};
+	$main->safe_psql('app', q{SET client_min_messages = error; SELECT envelope_create_kek('late'); SELECT envelope_create_key('late', 'late');
+		CREATE TABLE late AS SELECT envelope_encrypt('late', 'late') AS sealed});
+	$main->wait_for_catchup($standby);
+	$standby->fails_with($open, 'KE012', 'what its keyring lacks a standby does not open', dbname => 'app');
+	run_again('a new KEK', 'main', qr/^.* keyring backup .*\n/m);
+	bring_copies('standby');
+	run_again('the keyring of a standby', 'standby');
+	ok($standby->poll_query_until('app', $open, 'late'), 'and with a newer copy it does');
+	return;
+}
+
 sub failed_over
 {
 	my $standby = $host{standby}{node};
@@ -232,8 +257,7 @@ sub retired
 	bring_copies('new');
 	isnt(PgEnvelope::Cluster::slurp_binary("$host{new}{places}{'/srv'}/restore/keyring"), $old, 'a newer copy of the keyring');
 	$new->safe_psql('postgres', 'DROP DATABASE app');
-	my ($restore) = $chapter =~ /^<!-- operations: restore, on new -->\n```sh\n(.*?)^```$/ms;
-	run_block('restore, once more', 'new', $restore);
+	run_again('restore', 'new');
 	opens('new');
 	return;
 }
