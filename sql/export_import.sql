@@ -72,8 +72,8 @@ SELECT envelope_export_keyring('{move uncommitted}') #> '{keys,0,deks,0,version}
 ROLLBACK;
 -- half a key does not pass for one
 BEGIN;
-UPDATE envelope.wrapping SET wrapped = NULL, superseded = now()
-  WHERE dek_id = (SELECT dek_id FROM envelope.dek WHERE key_id = 'move late');
+INSERT INTO envelope.dek SELECT (SELECT max(dek_id) + 1 FROM envelope.dek WHERE dek_id < 4294967295), key_id, 2, purpose, algorithm, keyring, check_value, 'retired', created
+  FROM envelope.dek WHERE key_id = 'move late';
 SELECT envelope_export_keyring('{move late}');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
