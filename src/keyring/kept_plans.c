@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "utils/plancache.h"
 
 #include "keyring/kept_plans.h"
 
@@ -31,6 +32,7 @@ typedef struct KeptPlan
 static KeptPlan plans[PLANS_MAX];
 
 static uint64 run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values);
+static bool does_nothing(SPIPlanPtr plan);
 static KeptPlan *find_plan(const char *sql);
 static void plan_anew(KeptPlan *kept, int nargs, Oid *types);
 static uint64 rows_of(int result);
@@ -64,6 +66,8 @@ run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values)
 			plan_anew(kept, nargs, types);
 		kept->uses++;
 		rows = rows_of(SPI_execute_plan(kept->plan, values, NULL, false, 0));
+		if (does_nothing(kept->plan))
+			kept->uses = USES_MAX;
 	}
 	PG_FINALLY();
 	{
@@ -71,6 +75,23 @@ run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values)
 	}
 	PG_END_TRY();
 	return rows;
+}
+
+/*
+ * A rule of somebody else's has put nothing in its place.  Such a plan depends on no
+ * table: the server would not tell it that the rule is gone.
+ */
+static bool
+does_nothing(SPIPlanPtr plan)
+{
+	ListCell   *cell;
+
+	foreach(cell, SPI_plan_get_plan_sources(plan))
+	{
+		if (((CachedPlanSource *) lfirst(cell))->query_list == NIL)
+			return true;
+	}
+	return false;
 }
 
 /* NULL: there is no room for it. */
