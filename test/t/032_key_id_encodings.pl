@@ -44,5 +44,13 @@ like($err, qr/cannot be written as UTF-8/, 'for the same reason');
 
 is($node->safe_psql($_, q{SELECT DISTINCT envelope_rotate_key(key_id) FROM envelope.key}), '2',
 	"and can be found again in $_") for qw(latin1 sql_ascii);
+
+# As a document it comes to a database of another encoding.
+my ($document, $sealed) = split /\|/, $node->safe_psql('latin1',
+	q{SET client_encoding = 'UTF8'; SELECT envelope_export_keyring(ARRAY[k]), envelope_encrypt(k, k) FROM repeat(chr(233), 127) k});
+$node->create_extension('postgres');
+is($node->safe_psql('postgres', "SELECT key_id = repeat(chr(233), 127), outcome FROM envelope_import_keyring(\$d\$$document\$d\$) WHERE version = 2"), 't|imported',
+	'a key moves from LATIN1 to UTF8');
+is($node->safe_psql('postgres', "SELECT envelope_decrypt('$sealed', k) = k FROM repeat(chr(233), 127) k"), 't', 'and opens what it sealed there');
 $node->stop;
 done_testing();
