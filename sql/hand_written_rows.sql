@@ -82,6 +82,8 @@ DELETE FROM envelope.wrapping WHERE kek = 'hand_second';
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 UPDATE envelope.wrapping SET wrapped = NULL, superseded = now() WHERE kek = 'hand_second';
+DELETE FROM envelope.wrapping WHERE kek = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
 -- a superuser restores a dump: rows go in as they are, but the oid of a role
 -- is that of this cluster
 SELECT uuid FROM envelope.keyring \gset

@@ -14,7 +14,7 @@ is($node->safe_psql('postgres',
 		q{SELECT string_agg(name || '=' || setting || coalesce(unit, ''), ' ' ORDER BY name)
 		FROM pg_settings WHERE name LIKE 'pg\_envelope.%' AND name !~ 'keyring'}),
 	'pg_envelope.agent=spawn pg_envelope.agent_socket=/run/pg_envelope/agent.sock pg_envelope.agent_user='
-	  . ' pg_envelope.allow_materialized_views=off pg_envelope.cache_grace=0s pg_envelope.cache_idle=0s pg_envelope.cache_size=1024 pg_envelope.cache_ttl=300s'
+	  . ' pg_envelope.allow_key_loss= pg_envelope.allow_materialized_views=off pg_envelope.cache_grace=0s pg_envelope.cache_idle=0s pg_envelope.cache_size=1024 pg_envelope.cache_ttl=300s'
 	  . ' pg_envelope.context_cache=1024 pg_envelope.harden_backends=on pg_envelope.kms_concurrency=16'
 	  . ' pg_envelope.kms_config_file= pg_envelope.kms_timeout=10000ms pg_envelope.require_key_id=off pg_envelope.secret_memory=prefer',
 	'the settings and their defaults');

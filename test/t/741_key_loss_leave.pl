@@ -228,9 +228,9 @@ $node->safe_psql('follows', $_) for 'ALTER SUBSCRIPTION keys DISABLE', 'ALTER SU
 # README's steps, as they stand.
 #
 my $readme = slurp_file("$FindBin::RealBin/../../README.md");
-my ($steps) = $readme =~ /<!-- uninstall sql -->\n```sql\n(.*?)```/s;
+my ($steps) = $readme =~ /<!-- operations: uninstall, on main -->\n```sql\n(.*?)```/s or die q{no "Uninstall"};
 my ($rc, undef, $stderr) = $node->psql('restored', $steps, on_error_stop => 1);
-is($stderr, '', q{the steps of "Uninstall" work});
+is($stderr, q{}, q{the steps of "Uninstall" work});
 is($node->safe_psql('restored', q{SELECT count(*) FROM pg_extension WHERE extname = 'pg_envelope'}), '0', 'and leave nothing');
 
 $_->close for $admin, $other, $publisher;
