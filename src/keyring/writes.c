@@ -411,6 +411,10 @@ pge_write_move_keys(const char *old_kek, const char *new_kek)
 	uint64		moved;
 
 	add_text(&params, old_kek);
+
+	/* in the order in which a rewrap locks what it writes */
+	run("SELECT FROM envelope.key WHERE kek" EQ "$1"
+		" ORDER BY key_id COLLATE pg_catalog.\"C\" FOR NO KEY UPDATE", &params);
 	add_text(&params, new_kek);
 	moved = run("UPDATE envelope.key SET kek = $2 WHERE kek" EQ "$1", &params);
 	if (strcmp(old_kek, new_kek) != 0 && pge_keyring_kek_has_keys(old_kek))
