@@ -5,6 +5,7 @@
 #   make check               the whole test suite, on throwaway clusters
 #   make check-hardened      the tests on servers built to notice more (hours; test/LONG_RUNS.md)
 #   make check-crash         each crash point of the sources with all that can happen there (test/LONG_RUNS.md)
+#   make check-history       sixteen clients and a killer for ten minutes, or SECONDS=… (test/LONG_RUNS.md)
 #   make demo, demo-stop     the main job on a million rows; remove it again (KMS=openbao: with a key service)
 #   make drill               dump, wipe, restore, open: a rehearsal on a throwaway cluster
 #   make bench               what a value costs, beside a yardstick and pgcrypto
@@ -19,7 +20,7 @@
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check check-crash check-hardened demo demo-stop drill bench bench-kms instructions installcheck lint format unit asan fuzz mutants
+DOORS = check check-crash check-history check-hardened demo demo-stop drill bench bench-kms instructions installcheck lint format unit asan fuzz mutants
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -30,7 +31,9 @@ ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
 check:
 	@test/run.sh
 check-crash:
-	@test/crash/run.sh
+	@PGE_CRASH=all test/tools/long_tap.sh crash 633_crash_points
+check-history:
+	@PGE_HISTORY_SECONDS='$(or $(SECONDS),600)' test/tools/long_tap.sh history 636_history
 check-hardened:
 	@test/hardened/run.sh
 demo:
