@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=test/tools/release.sh
 . "$(dirname "$0")/release.sh"
 build='gcc libc6-dev libcurl4-openssl-dev libjansson-dev libssl-dev make'
-test="$CLANG $indent $tidy libclang-rt-${CLANG#clang-}-dev gdb libipc-run-perl openssl perl python3 python3-venv spin systemd valgrind"
+test="$CLANG $indent $tidy libclang-rt-${CLANG#clang-}-dev gdb libipc-run-perl openssl perl pgbouncer python3 python3-venv spin systemd valgrind"
 hardened='dpkg-dev valgrind zlib1g-dev'
 # The server of a pg_config that is named by its path is there already.
 case ${PG_CONFIG:-} in
@@ -56,6 +56,12 @@ if [ ! -e /usr/bin/pg_createcluster ] && [ ! -e $conf ]; then
 	echo "  ($conf says beforehand that no cluster is made: nothing is left listening)"
 	"${root[@]}" mkdir -p "$(dirname $conf)"
 	echo 'create_main_cluster = false' | "${root[@]}" tee $conf >/dev/null
+fi
+unit=/etc/systemd/system/pgbouncer.service
+if [[ " $missing " = *" pgbouncer "* ]] && [ ! -e $unit ] && [ ! -L $unit ]; then
+	echo "  ($unit is masked beforehand: nothing is left listening)"
+	"${root[@]}" mkdir -p "$(dirname $unit)"
+	"${root[@]}" ln -s /dev/null $unit
 fi
 log=$(mktemp "${TMPDIR:-/tmp}/pg_envelope_apt.XXXXXX")
 apt() {

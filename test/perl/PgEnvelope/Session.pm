@@ -1,7 +1,7 @@
 # One psql session that stays open, so that a test can hold a transaction,
 # start a statement that waits, and look at it while it does.
 #
-#	my $s = $node->session;                  # dbname =>, user =>, timeout => seconds
+#	my $s = $node->session;                  # dbname =>, user =>, timeout => seconds; or connstr =>
 #	$s->query('BEGIN');                      # stdout; dies on an SQL error
 #	my ($out, $err) = $s->try('SELECT ...'); # never dies of an SQL error
 #	$s->send('SELECT slow()');               # returns at once
@@ -34,7 +34,7 @@ sub new
 	}, $class;
 	my @command = (
 		$node->installed_command('psql'), '-X', '-A', '-t', '-q', '-d',
-		$node->connstr($params{dbname} // 'postgres'),
+		$params{connstr} // $node->connstr($params{dbname} // 'postgres'),
 		'-v', 'VERBOSITY=verbose', '-v', 'ON_ERROR_STOP=0',
 		(defined $params{user} ? ('-U', $params{user}) : ()), '-f', '-');
 

@@ -1,0 +1,69 @@
+# Point-in-time recovery to before and to after a rotation, with the keyring of then and of
+# now: what a keyring has opens, what it lacks is named, and a newer copy mends that.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PgEnvelope::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PgEnvelope::Cluster->new('main', start => 0, allows_streaming => 1);
+$node->enable_archiving;
+$node->start;
+$node->create_extension;
+$node->safe_psql('postgres', q{SET client_min_messages = error;
+	SELECT envelope_create_kek('main'); SELECT envelope_create_key('acme', 'main');
+	CREATE TABLE t AS SELECT 1 AS i, envelope_encrypt('before', 'acme') AS sealed});
+$node->backup('base');
+my $then = slurp_file($node->keyring_file);
+$node->safe_psql('postgres', q{SELECT pg_create_restore_point('before')});
+$node->safe_psql('postgres', qq{SET client_min_messages = error; $_}) for q{SELECT envelope_rotate_kek('main')},
+  q{SELECT envelope_rotate_key('acme')}, q{INSERT INTO t VALUES (2, envelope_encrypt('after', 'acme'))}, q{SELECT pg_create_restore_point('after')},
+  q{SELECT envelope_disable_key('acme')};
+my $now = slurp_file($node->keyring_file);
+my $kek = $node->safe_psql('postgres', q{SELECT uri FROM envelope.kek});
+my $segment = $node->safe_psql('postgres', q{SELECT pg_walfile_name(pg_switch_wal())});
+$node->poll_query_until('postgres', qq{SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver}) or die 'nothing is archived';
+$node->stop;
+
+# The server as it was at $point, with that keyring.
+sub recovered
+{
+	my ($point, $keyring) = @_;
+	my $copy = PostgreSQL::Test::Cluster::new('PgEnvelope::Cluster', "${point}_" . ($keyring eq $now ? 'now' : 'then'), PgEnvelope::Cluster::install_path(0));
+	$copy->init_from_backup($node, 'base', has_restoring => 1, standby => 0);
+	$copy->append_conf('postgresql.conf', "archive_mode = off\nrecovery_target_name = '$point'\nrecovery_target_action = 'promote'\n"
+		. "pg_envelope.keyring_file = '" . $copy->keyring_file . "'\n");
+	mkdir $copy->basedir . '/keyring', 0700 or die $!;
+	PgEnvelope::Cluster::replace_file($copy->keyring_file, $keyring);
+	$copy->start;
+	$copy->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'no end of recovery';
+	return $copy;
+}
+my $all = q{SELECT string_agg(envelope_decrypt(sealed, 'acme'), ' ' ORDER BY i) FROM t};
+my $kek_version = q{SELECT max(kek_version) FROM envelope.wrapping};
+
+for my $keyring ($then, $now)
+{
+	my $copy = recovered('before', $keyring);
+	my $which = $keyring eq $now ? 'the keyring of now' : 'the keyring of then';
+	is($copy->safe_psql('postgres', $all), 'before', "before the rotation, $which: what was there opens");
+	is($copy->safe_psql('postgres', q{SELECT version FROM envelope_key_info(envelope_encrypt('x', 'acme'))}), '1', 'and the version of then seals');
+	my ($out, $err) = $copy->try(q{SET client_min_messages = error; SELECT envelope_rotate_kek('main')});
+	is($out, $keyring eq $now ? '3' : '2', 'it goes on to the version that its keyring has not given out') or diag($err);
+	$copy->stop;
+}
+
+my $copy = recovered('after', $now);
+is($copy->safe_psql('postgres', $all), 'before after', 'after the rotation, the keyring of now: all opens');
+$copy->stop;
+
+$copy = recovered('after', $then);
+is($copy->safe_psql('postgres', "$all WHERE i = 1"), 'before', 'after the rotation, the keyring of then: what it has the KEK for opens');
+my $err = $copy->fails_with("$all WHERE i = 2", 'KE012', 'the rest fails');
+like($err, qr/^DETAIL:  Version 2 of KEK "\Q$kek\E" is not in the keyring\.$/m, 'and names the KEK that is missing');
+PgEnvelope::Cluster::replace_file($copy->keyring_file, $now);
+is($copy->safe_psql('postgres', $all), 'before after', 'with the keyring of now it opens, without a restart');
+$copy->stop;
+done_testing();
