@@ -105,8 +105,9 @@ build() {
 	[ -z "${PGE_VALGRIND:-}" ] || test/hardened/wrap_postgres.sh "$PGE_BINDIR" "$PGE_VALGRIND"
 }
 
+# What it has to say, it says without optimising, too.
 build_clang() {
-	make -C "$work/clang-src" -j2 CC="$CLANG"
+	make -C "$work/clang-src" -j2 CC="$CLANG" TEST_CFLAGS=-O0
 }
 
 # on_cluster NAME BINDIR INPUTDIR DATABASE TESTS PROGRAM …: pg_regress, or a program like
@@ -206,9 +207,9 @@ each() {
 
 # --- the list ------------------------------------------------------------
 
-# Suites that need no server, two at a time.
+# Suites that bear company, three at a time on two cores: some wait now and then.
 together() {
-	while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
+	while [ "$(jobs -rp | wc -l)" -ge 3 ]; do
 		wait -n || true
 	done
 	"$@" &
