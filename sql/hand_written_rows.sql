@@ -76,6 +76,13 @@ RESET client_min_messages;
 SELECT key_id, outcome FROM rewrap_all('hand_kek', 'hand_second', keep_old => true);
 DELETE FROM envelope.wrapping WHERE kek LIKE 'hand%';
 \echo :LAST_ERROR_SQLSTATE
+-- nor may one be changed, which would leave the other for the next statement
+UPDATE envelope.wrapping SET wrapped = '\x01010000' WHERE kek LIKE 'hand%';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.wrapping SET kek = kek || '_x' WHERE kek LIKE 'hand%';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.kek SET uri = 'local:x' WHERE name = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
 BEGIN;
 DELETE FROM envelope.wrapping WHERE kek = 'hand_kek';
 DELETE FROM envelope.wrapping WHERE kek = 'hand_second';

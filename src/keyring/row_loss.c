@@ -35,6 +35,7 @@ static void refuse_keyring(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_kek(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_key(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_wrapping(Relation table, HeapTuple old, HeapTuple new);
+static bool moves_by_hand(Relation table, HeapTuple old, HeapTuple new);
 static bool is_last(Relation wrappings, Datum dek_id, Datum seq);
 static bool dek_lives(Datum dek_id, char **key_id);
 static void wait_for_rewraps(const char *key_id);
@@ -95,14 +96,23 @@ refuse_keyring(Relation table, HeapTuple old, HeapTuple new)
 static void
 refuse_kek(Relation table, HeapTuple old, HeapTuple new)
 {
+	bool		renames = new != NULL && differs(table, old, new, Anum_kek_name);
 	char	   *name;
 
-	if (new != NULL && !differs(table, old, new, Anum_kek_name))
+	if (new != NULL && !renames && !moves_by_hand(table, old, new))
 		return;
 	name = shown(table, old, Anum_kek_name);
-	pge_key_loss_refuse(psprintf("%s KEK \"%s\"", new == NULL ? "delete" : "rename",
-								 pge_report_name(name)),
+	pge_key_loss_refuse(psprintf("%s KEK \"%s\"", new == NULL ? "delete" :
+								 renames ? "rename" : "change the URI of", pge_report_name(name)),
 						wrapped_by(name), PGE_ROW_LOST);
+}
+
+/* Which key it is nothing else knows; envelope_alter_kek proves the new URI first. */
+static bool
+moves_by_hand(Relation table, HeapTuple old, HeapTuple new)
+{
+	return differs(table, old, new, Anum_kek_uri) && !pge_write_under_way() &&
+		!IsLogicalWorker();
 }
 
 static void
@@ -118,6 +128,7 @@ refuse_key(Relation table, HeapTuple old, HeapTuple new)
 						versions_of(key_id), PGE_ROW_LOST);
 }
 
+/* What a hand put there may open nothing: then the next one would not be the last. */
 static void
 refuse_wrapping(Relation table, HeapTuple old, HeapTuple new)
 {
@@ -126,7 +137,7 @@ refuse_wrapping(Relation table, HeapTuple old, HeapTuple new)
 	Datum		dek_id = heap_getattr(old, Anum_wrapping_dek_id, desc, &isnull);
 	char	   *key_id;
 
-	if (pge_write_under_way() || IsLogicalWorker() || isnull ||
+	if ((new != NULL && (pge_write_under_way() || IsLogicalWorker())) || isnull ||
 		heap_attisnull(old, Anum_wrapping_wrapped, desc) ||
 		(new != NULL && !differs(table, old, new, Anum_wrapping_wrapped) &&
 		 !differs(table, old, new, Anum_wrapping_dek_id) &&
@@ -138,6 +149,10 @@ refuse_wrapping(Relation table, HeapTuple old, HeapTuple new)
 		pge_key_loss_refuse(psprintf("%s the last wrapping of a data key of key \"%s\"",
 									 new == NULL ? "delete" : "change", pge_report_name(key_id)),
 							1, PGE_ROW_LOST);
+	else if (new != NULL && !heap_attisnull(new, Anum_wrapping_wrapped, desc))
+		pge_key_loss_refuse(psprintf("change a wrapping of a data key of key \"%s\"",
+									 pge_report_name(key_id)),
+							1, PGE_KEYS_ENDANGERED);
 }
 
 /* A rewrap that found the wrapping there may be taking away another one. */

@@ -149,7 +149,7 @@ Oid
 pge_guard_trigger_table(Oid trigger)
 {
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	HeapTuple	row = pge_catalog_row(catalog, TriggerOidIndexId, Anum_pg_trigger_oid, trigger);
+	HeapTuple	row = pge_catalog_row(catalog, TriggerOidIndexId, Anum_pg_trigger_oid, trigger, false);
 	Form_pg_trigger form = HeapTupleIsValid(row) ? (Form_pg_trigger) GETSTRUCT(row) : NULL;
 
 	table_close(catalog, AccessShareLock);

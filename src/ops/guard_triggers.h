@@ -18,7 +18,7 @@
 /* After the command ran: ereport(ERROR, KE014), or sets them back. */
 extern void pge_guard_triggers_keep(const AlterTableStmt *command);
 
-/* The key table whose guard this trigger is, or InvalidOid. */
+/* The key table whose guard this trigger is (or was, before this command), or InvalidOid. */
 extern Oid	pge_guard_trigger_table(Oid trigger);
 
 /* Whether it is what our guards call. */

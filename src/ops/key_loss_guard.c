@@ -176,6 +176,10 @@ after_create(Oid class, Oid object, int part)
 			   PGE_KEYS_ENDANGERED);
 	else if (class == ProcedureRelationId && pge_guard_function(object))
 		refuse(pstrdup("replace a guard of extension \"pg_envelope\""), PGE_KEYS_ENDANGERED);
+	else if (class == TriggerRelationId && OidIsValid(pge_guard_trigger_table(object)))
+		refuse(psprintf("replace a guard of table \"envelope.%s\"",
+						pge_key_table_name(pge_guard_trigger_table(object))),
+			   PGE_KEYS_ENDANGERED);
 }
 
 static void

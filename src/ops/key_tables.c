@@ -67,7 +67,7 @@ static bool
 relation_was_harmed(Oid table)
 {
 	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
-	HeapTuple	new = pge_catalog_row(catalog, ClassOidIndexId, Anum_pg_class_oid, table);
+	HeapTuple	new = pge_catalog_row(catalog, ClassOidIndexId, Anum_pg_class_oid, table, true);
 	HeapTuple	old = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
 	bool		harmed = HeapTupleIsValid(old) && HeapTupleIsValid(new) &&
 	relation_differs((Form_pg_class) GETSTRUCT(old), (Form_pg_class) GETSTRUCT(new));
@@ -96,23 +96,22 @@ pge_key_schema_was_renamed(Oid schema)
 	if (schema != get_namespace_oid("envelope", true))
 		return false;
 	catalog = table_open(NamespaceRelationId, AccessShareLock);
-	new = pge_catalog_row(catalog, NamespaceOidIndexId, Anum_pg_namespace_oid, schema);
+	new = pge_catalog_row(catalog, NamespaceOidIndexId, Anum_pg_namespace_oid, schema, true);
 	renamed = HeapTupleIsValid(new) &&
 		strcmp(NameStr(((Form_pg_namespace) GETSTRUCT(new))->nspname), "envelope") != 0;
 	table_close(catalog, AccessShareLock);
 	return renamed;
 }
 
-/* The command counter has not moved on yet, so only SnapshotSelf sees what is new. */
 HeapTuple
-pge_catalog_row(Relation catalog, Oid index, AttrNumber column, Oid oid)
+pge_catalog_row(Relation catalog, Oid index, AttrNumber column, Oid oid, bool changed)
 {
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	row;
 
 	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
-	scan = systable_beginscan(catalog, index, true, SnapshotSelf, 1, &key);
+	scan = systable_beginscan(catalog, index, true, changed ? SnapshotSelf : NULL, 1, &key);
 	row = systable_getnext(scan);
 	row = HeapTupleIsValid(row) ? heap_copytuple(row) : NULL;
 	systable_endscan(scan);

@@ -29,7 +29,11 @@ extern bool pge_key_table_was_harmed(Oid table, int part);
 
 extern bool pge_key_schema_was_renamed(Oid schema);
 
-/* A catalog's row of an oid as the running command has left it, palloc'd, or NULL. */
-extern HeapTuple pge_catalog_row(Relation catalog, Oid index, AttrNumber column, Oid oid);
+/*
+ * A catalog's row of an oid, palloc'd, or NULL: as the running command has left it
+ * (changed), or as it found it, since the command counter has not moved on yet.
+ */
+extern HeapTuple pge_catalog_row(Relation catalog, Oid index, AttrNumber column, Oid oid,
+								 bool changed);
 
 #endif							/* PGE_OPS_KEY_TABLES_H */

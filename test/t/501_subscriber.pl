@@ -71,6 +71,14 @@ PgEnvelope::Cluster::wait_until(sub {
 	  || $node->safe_psql('subscriber', $granted) }, 'the grant to arrive, or not');
 is($node->safe_psql('subscriber', $granted), '0', 'a subscription gives its owner no right');
 
+# What a publisher's administrator gives up is given up there only.
+$at = -s $node->logfile;
+$node->safe_psql('publisher', $node->leave_to_lose_keys . '; DELETE FROM envelope.wrapping');
+PgEnvelope::Cluster::wait_until(sub {
+	substr(slurp_file($node->logfile), $at) =~ /KE014|cannot delete the last wrapping/
+	  || !$node->safe_psql('subscriber', 'SELECT count(*) FROM envelope.wrapping') }, 'the loss to arrive, or not');
+is($node->safe_psql('subscriber', 'SELECT count(*) FROM envelope.wrapping'), '1', 'a subscription takes no last wrapping along');
+
 for my $name (qw(whole climb))
 {
 	$node->safe_psql('subscriber', $_) for "ALTER SUBSCRIPTION $name DISABLE",

@@ -29,6 +29,8 @@ my %attack = (
 	'disable all triggers' => ['ALTER TABLE envelope.wrapping DISABLE TRIGGER ALL', 'DELETE FROM envelope.wrapping'],
 	'disable the triggers of users' => ['ALTER TABLE envelope.wrapping DISABLE TRIGGER USER', 'DELETE FROM envelope.wrapping'],
 	'disable the guard' => ['ALTER TABLE envelope.wrapping DISABLE TRIGGER envelope_guard', 'DELETE FROM envelope.wrapping'],
+	'another trigger in place of the guard' => ['CREATE OR REPLACE TRIGGER envelope_guard BEFORE UPDATE ON envelope.wrapping FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+		'DELETE FROM envelope.wrapping'],
 	'drop the guard' => ['DROP TRIGGER envelope_guard ON envelope.wrapping', 'DELETE FROM envelope.wrapping'],
 	'take a table out of the extension' => ['ALTER EXTENSION pg_envelope DROP TABLE envelope.wrapping', 'DROP TABLE envelope.wrapping'],
 );
@@ -37,6 +39,7 @@ my %by_hand = (
 	'mark it as destroyed' => q{UPDATE envelope.dek SET state = 'destroyed'},
 	'delete a wrapping' => 'DELETE FROM envelope.wrapping',
 	'overwrite a wrapping' => q{UPDATE envelope.wrapping SET wrapped = '\x01010000'},
+	'change the URI of the KEK' => q{UPDATE envelope.kek SET uri = 'local:00000000-0000-4000-8000-000000000000'},
 	'supersede the last wrapping' => 'UPDATE envelope.wrapping SET wrapped = NULL, superseded = now()',
 	'replace the guard' => ['CREATE OR REPLACE FUNCTION functions.envelope_guard_row() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN RETURN OLD; END $f$',
 		'DELETE FROM envelope.wrapping'],
