@@ -318,6 +318,7 @@ read_keks(const Object *top, KeyringDocument *document)
 		Object		object = object_at(&array, i, 4);
 		DocumentKek *kek;
 
+		CHECK_FOR_INTERRUPTS();
 		document->keks = room_for_one(document->keks, i, sizeof(DocumentKek));
 		kek = &document->keks[document->nkeks++];
 		strlcpy(kek->name, text_field(&object, "name", PGE_KEK_NAME_MAX), sizeof(kek->name));
