@@ -178,11 +178,13 @@ isolation() {
 # of those of tests that failed or died, and keep all.
 tap() {
 	local status=0 log
+	# These last longest; at the end they would run alone.
+	local long='633_crash_points 611_damaged_keyring 911_drill 910_demo 033_dump_matrix 610_interrupted_waits 912_operations 635_errors_keep_nothing'
 	mkdir -p "$work/tap/tmp_check"
 	# The first name is 15's, the next two those of later versions.
 	TESTDIR=$work/tap TESTDATADIR=$work/tap/tmp_check TESTLOGDIR=$work/tap/tmp_check/log \
 		PG_TEST_PORT_DIR=$work/tmp/ports PERL5LIB=$PGE_PGXS_DIR/perl \
-		test/tools/tap.pl --jobs 2 ${PGE_TAP:-test/t/*.pl} >"$work/tmp/tap.out" || status=$?
+		test/tools/tap.pl --jobs 3 --first "$long" ${PGE_TAP:-test/t/*.pl} >"$work/tmp/tap.out" || status=$?
 	cat "$work/tmp/tap.out"
 	if [ "$status" != 0 ]; then
 		cp -R "$work/tap/tmp_check/log" "$work/logs/tap-logs"
@@ -239,7 +241,7 @@ if [ "$(cut -d' ' -f2 "$work/results/build")" = 0 ]; then
 	! there 'test/isolation/specs/*.spec' || together run isolation isolation
 	wait
 	# Servers wait much.  The fuzzers take what that leaves of the machine, and no more.
-	! there test/fuzz/Makefile || suite fuzz nice -n 19 make -C test/fuzz -j2 check CC="$CLANG" FUZZ_SECONDS="${FUZZ_SECONDS:-10}" &
+	! there test/fuzz/Makefile || suite fuzz nice -n 19 make -C test/fuzz -j2 check CC="$CLANG" FUZZ_JOBS=3 FUZZ_SECONDS="${FUZZ_SECONDS:-10}" &
 	! there 'test/t/*.pl' || run tap tap
 	wait
 	# shellcheck disable=SC2046 # words
