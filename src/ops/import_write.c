@@ -10,6 +10,7 @@
 
 #include "miscadmin.h"
 
+#include "base/crash_point.h"
 #include "base/report.h"
 #include "keyring/writes.h"
 #include "ops/import_private.h"
@@ -36,6 +37,7 @@ pge_import_write(KeyringImport *import, int key)
 		lock_key(theirs);
 		pge_import_compare(import, key);
 	}
+	PGE_CRASH_POINT("import.key-written");
 	for (int i = 0; i < theirs->count; i++)
 		if (!import->keys[key].deks[i])
 			write_dek(import, &theirs->deks[i]);
@@ -78,6 +80,7 @@ write_dek(const KeyringImport *import, const DocumentDek *dek)
 				 errmsg("could not import version %d of key \"%s\"", row.version, row.key_id),
 				 errdetail("Another session has just taken its dek_id %u.", row.dek_id),
 				 errhint("Nothing was imported. Try again, to see by whom.")));
+	PGE_CRASH_POINT("import.dek-written");
 	write_wrappings(import, dek);
 }
 

@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 
+#include "base/crash_point.h"
 #include "keyring/writes.h"
 #include "ops/import_private.h"
 #include "ops/keyring_import.h"
@@ -41,10 +42,14 @@ pge_import_keyring(Jsonb * document, ImportSink sink, void *arg)
 	}
 	if (has_news(&import))
 	{
+		PGE_CRASH_POINT("import.compared");
 		pge_import_settle_keks(&import);
+		PGE_CRASH_POINT("import.keks-settled");
 		pge_import_prove(&import);
+		PGE_CRASH_POINT("import.proved");
 		for (int i = 0; i < nkeys; i++)
 			pge_import_write(&import, i);
+		PGE_CRASH_POINT("import.written");
 	}
 	for (int i = 0; i < nkeys; i++)
 		tell(&import, i, sink, arg);

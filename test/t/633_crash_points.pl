@@ -235,6 +235,19 @@ sub prewarm
 	return (qq{SELECT envelope_prewarm(ARRAY['$key'])}, sub { });
 }
 
+# Keys of another database, with a KEK that is not here yet.
+sub import_keyring
+{
+	my ($key, $kek) = map { $_ . ++$serial } qw(k kek);
+	my $sealed = $node->safe_psql('source', qq{SET client_min_messages = error; SELECT envelope_create_kek('$kek'); SELECT envelope_create_key('$key', '$kek'); SELECT envelope_rotate_key('$key');
+		SELECT envelope_encrypt('value of $key', '$key')}) =~ s/.*\n//sr;
+	my $document = $node->safe_psql('source', "SELECT envelope_export_keyring('{$key}')");
+	return ("SELECT count(*) FROM envelope_import_keyring('$document')", sub {
+		my $is = look("SELECT (SELECT count(*) FROM envelope.kek WHERE name = '$kek') || ' ' || (SELECT count(*) FROM envelope.key WHERE key_id = '$key') || ' ' || (SELECT count(*) FROM envelope.dek WHERE key_id = '$key')");
+		one_of($_[0], 'the KEK, the key and its versions', $is, '1 1 2', '0 0 0');
+		sql("INSERT INTO v VALUES ('$key', 'value of $key', '$sealed')") if $is eq '1 1 2' });
+}
+
 # The prefixes of the points; the first operation is the one of the short run.
 my %operations = (
 	'create-key' => [ \&create_key ], 'rotate-key' => [ \&rotate_key ], 'new-dek' => [ \&create_key, \&rotate_key ],
@@ -242,6 +255,7 @@ my %operations = (
 	'disable-key' => [ \&disable_key ], 'enable-key' => [ \&enable_key ], 'destroy-key' => [ \&destroy_key ],
 	'rewrap' => [ \&rewrap_all, \&rewrap_call ], 'rewrap-call' => [ \&rewrap_call ],
 	'commit' => [ \&disable_key, \&destroy_key ],
+	'import' => [ \&import_keyring ],
 	'open' => [ \&open_value ], 'publish' => [ \&open_value, \&prewarm ], 'flush' => [ \&flush ], 'prewarm' => [ \&prewarm ],
 	'keyring' => [ \&rotate_kek, \&create_kek, \&destroy_kek ],
 	'agent' => [ \&open_value, \&create_key ], 'agent-wrap' => [ \&create_key, \&rotate_key ], 'agent-unwrap' => [ \&open_value ],
@@ -491,6 +505,8 @@ sub what_is_held
 
 $node->let_agent_be_read;
 $session = connected();
+$node->safe_psql('postgres', 'CREATE DATABASE source');
+$node->create_extension('source');
 sql($_) for q{SELECT envelope_create_kek('main')}, q{CREATE TABLE v (key_id text, plain text, sealed bytea)};
 cmp_ok(scalar @points, '>=', 25, 'there are ' . @points . ' crash points');
 
