@@ -179,7 +179,7 @@ isolation() {
 tap() {
 	local status=0 log
 	# These last longest; at the end they would run alone.
-	local long='633_crash_points 611_damaged_keyring 911_drill 910_demo 033_dump_matrix 610_interrupted_waits 912_operations 635_errors_keep_nothing'
+	local long='636_history 633_crash_points 611_damaged_keyring 911_drill 910_demo 033_dump_matrix 610_interrupted_waits 912_operations 635_errors_keep_nothing'
 	mkdir -p "$work/tap/tmp_check"
 	# The first name is 15's, the next two those of later versions.
 	TESTDIR=$work/tap TESTDATADIR=$work/tap/tmp_check TESTLOGDIR=$work/tap/tmp_check/log \
