@@ -17,6 +17,7 @@
 
 #include "base/crash_point.h"
 
+#ifdef PGE_TEST_BUILD
 /* In the data directory; the second says that it happened. */
 #define ARMED	"pg_envelope.crash_armed"
 #define FIRED	"pg_envelope.crash_fired"
@@ -68,3 +69,4 @@ pge_crash_action(const char *name)
 	errno = save_errno;
 	return result;
 }
+#endif
