@@ -25,6 +25,7 @@
 #include "crypto/selftest.h"
 #include "keeper/keeper.h"
 #include "keyring/memo.h"
+#include "keyring/write_scope.h"
 #include "ops/creation_guard.h"
 #include "ops/key_loss_guard.h"
 #include "ops/open_guard.h"
@@ -88,6 +89,7 @@ _PG_init(void)
 	pge_memo_register_callbacks();
 	pge_transaction_register_callbacks();
 	pge_epoch_register_callbacks(); /* last, so that it is called first */
+	pge_write_scope_register();
 	pge_open_guard_register();
 	pge_creation_guard_register();
 	pge_key_loss_guard_register();

@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "utils/plancache.h"
 
+#include "base/report.h"
 #include "keyring/kept_plans.h"
 
 #define PLANS_MAX	40			/* a statement more is planned each time */
@@ -32,7 +33,9 @@ typedef struct KeptPlan
 static KeptPlan plans[PLANS_MAX];
 
 static uint64 run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values);
+static uint64 run_once(const char *sql, int nargs, Oid *types, Datum *values);
 static bool does_nothing(SPIPlanPtr plan);
+static void refuse_rules(SPIPlanPtr plan);
 static KeptPlan *find_plan(const char *sql);
 static void plan_anew(KeptPlan *kept, int nargs, Oid *types);
 static uint64 rows_of(int result);
@@ -46,11 +49,25 @@ pge_kept_plan_run(const char *sql, int nargs, Oid *types, Datum *values)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	if (kept == NULL || kept->busy)
-		rows = rows_of(SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0));
+		rows = run_once(sql, nargs, types, values);
 	else
 		rows = run_kept(kept, nargs, types, values);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "could not disconnect from SPI");
+	return rows;
+}
+
+static uint64
+run_once(const char *sql, int nargs, Oid *types, Datum *values)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+	uint64		rows;
+
+	if (plan == NULL)
+		elog(ERROR, "could not plan a change of a key table: %s",
+			 SPI_result_code_string(SPI_result));
+	rows = rows_of(SPI_execute_plan(plan, values, NULL, false, 0));
+	refuse_rules(plan);
 	return rows;
 }
 
@@ -66,6 +83,7 @@ run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values)
 			plan_anew(kept, nargs, types);
 		kept->uses++;
 		rows = rows_of(SPI_execute_plan(kept->plan, values, NULL, false, 0));
+		refuse_rules(kept->plan);
 		if (does_nothing(kept->plan))
 			kept->uses = USES_MAX;
 	}
@@ -92,6 +110,29 @@ does_nothing(SPIPlanPtr plan)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * What somebody else's rule has put there would pass for ours.  Looked at after it
+ * ran, when the plan is the one that ran: the error undoes it.
+ */
+static void
+refuse_rules(SPIPlanPtr plan)
+{
+	ListCell   *source;
+	ListCell   *query;
+
+	foreach(source, SPI_plan_get_plan_sources(plan))
+	{
+		foreach(query, ((CachedPlanSource *) lfirst(source))->query_list)
+		{
+			if (lfirst_node(Query, query)->querySource != QSRC_ORIGINAL)
+				ereport(ERROR,
+						(errcode(PGE_ERRCODE_GUARD),
+						 errmsg("a rule that is not of extension \"pg_envelope\" changes what its functions write"),
+						 errhint("Drop the rule on the table of schema \"envelope\".")));
+		}
+	}
 }
 
 /* NULL: there is no room for it. */

@@ -28,6 +28,7 @@
 #include "keyring/keyring.h"
 #include "keyring/keyring_private.h"
 #include "keyring/row_loss.h"
+#include "keyring/write_scope.h"
 #include "keyring/writes.h"
 
 static void refuse_dek(Relation table, HeapTuple old, HeapTuple new);

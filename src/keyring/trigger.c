@@ -34,7 +34,7 @@
 #include "keyring/keyring_private.h"
 #include "keyring/memo.h"
 #include "keyring/row_loss.h"
-#include "keyring/writes.h"
+#include "keyring/write_scope.h"
 
 PG_FUNCTION_INFO_V1(envelope_guard_row);
 PG_FUNCTION_INFO_V1(envelope_guard_truncate);

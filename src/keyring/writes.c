@@ -3,9 +3,8 @@
  * writes.c
  *	  Changes rows of schema "envelope" by SPI, as the tables' owner.
  *
- * The user is switched around the one statement only, and a static flag tells
- * the row trigger that it is ours.  Both are put back on every way out: here,
- * and for the flag at every kind of end of a (sub)transaction too.
+ * The user is switched around the one statement only, and write_scope tells
+ * the row trigger that it is ours.  Both are put back on every way out.
  *
  * Names, functions and operators are qualified: the caller's search_path must
  * not choose them.
@@ -34,6 +33,7 @@
 #include "base/report.h"
 #include "keyring/kept_plans.h"
 #include "keyring/keyring_private.h"
+#include "keyring/write_scope.h"
 #include "keyring/writes.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
@@ -47,14 +47,8 @@ typedef struct Params
 	Datum		values[PARAMS_MAX];
 } Params;
 
-static bool write_under_way = false;
-
 static uint64 run(const char *sql, Params *params);
 static void run_on_one(const char *what, const char *sql, Params *params);
-static void register_reset_once(void);
-static void reset_at_xact_end(XactEvent event, void *arg);
-static void reset_at_subxact_end(SubXactEvent event, SubTransactionId mine,
-								 SubTransactionId parent, void *arg);
 static void snapshot_too_old(const char *what) pg_attribute_noreturn();
 static void require_wrapping(uint32 dek_id, const char *kek, const PgeBytes *wrapped);
 static bool is_live_under(HeapTuple row, const KeyringScan *scan, const char *kek,
@@ -75,32 +69,25 @@ pge_write_allowed(const char *function)
 	PreventCommandIfParallelMode(function);
 }
 
-bool
-pge_write_under_way(void)
-{
-	return write_under_way;
-}
-
 static uint64
 run(const char *sql, Params *params)
 {
 	Oid			user;
 	int			context;
-	bool		before = write_under_way;
+	WriteScope	before;
 	volatile uint64 rows = 0;
 
-	register_reset_once();
 	GetUserIdAndSecContext(&user, &context);
+	before = pge_write_scope_enter();
 	PG_TRY();
 	{
 		SetUserIdAndSecContext(pge_keyring_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
-		write_under_way = true;
 		rows = pge_kept_plan_run(sql, params->count, params->types, params->values);
 		CommandCounterIncrement();
 	}
 	PG_FINALLY();
 	{
-		write_under_way = before;
+		pge_write_scope_leave(before);
 		SetUserIdAndSecContext(user, context);
 	}
 	PG_END_TRY();
@@ -137,39 +124,6 @@ pge_keyring_owner(void)
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
-}
-
-static void
-register_reset_once(void)
-{
-	static bool registered = false;
-
-	if (registered)
-		return;
-	RegisterXactCallback(reset_at_xact_end, NULL);
-	RegisterSubXactCallback(reset_at_subxact_end, NULL);
-	registered = true;
-}
-
-/* Any event: no statement of ours spans one. */
-static void
-reset_at_xact_end(XactEvent event, void *arg)
-{
-	(void) event;
-	(void) arg;
-	write_under_way = false;
-}
-
-/* Not at the start: a statement of ours may start one. */
-static void
-reset_at_subxact_end(SubXactEvent event, SubTransactionId mine,
-					 SubTransactionId parent, void *arg)
-{
-	(void) mine;
-	(void) parent;
-	(void) arg;
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		write_under_way = false;
 }
 
 static void

@@ -38,9 +38,6 @@ typedef enum RowLock
 /* 25006 and its kin: read-only transaction, recovery, parallel mode. */
 extern void pge_write_allowed(const char *function);
 
-/* Is the statement that runs one of ours?  For the row trigger. */
-extern bool pge_write_under_way(void);
-
 /*
  * Lock, and read what is there after the wait.  False: there is no such row.
  * 40001 if this transaction's snapshot is too old to see the row.

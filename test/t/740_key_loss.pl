@@ -114,6 +114,36 @@ tried_by($super, 'superuser', \%as_replica, $replica);
 tried_by($owner, 'owner', { %attack, %dumped, %hidden }, @everybody);
 like($super->query($opens), qr/a value/, 'and the value opens still');
 
+# What the owner of the tables has put there runs inside of our statements, and has no
+# more right to the tables for that.
+$super->query($_) for 'CREATE ROLE climber', q{CREATE FUNCTION climb() RETURNS trigger LANGUAGE plpgsql AS $f$
+	BEGIN INSERT INTO envelope.key_grant VALUES ('acme', 'climber', 0, '{decrypt}'); RETURN NEW; END $f$},
+  q{CREATE FUNCTION climb(text) RETURNS boolean LANGUAGE plpgsql AS $f$
+	BEGIN INSERT INTO envelope.key_grant VALUES ('acme', 'climber', 0, '{decrypt}'); RETURN true; END $f$},
+  q{CREATE FUNCTION climb_in_sql(text) RETURNS boolean LANGUAGE sql AS $f$
+	INSERT INTO envelope.key_grant VALUES ('acme', 'climber', 0, '{decrypt}') RETURNING true $f$},
+  q{CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $f$
+	BEGIN UPDATE envelope.wrapping SET wrapped = NULL, superseded = now(); RETURN NULL; END $f$};
+my %inside = (
+	'a trigger before' => 'CREATE TRIGGER climb BEFORE UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION climb()',
+	'a trigger after' => 'CREATE TRIGGER climb AFTER UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION climb()',
+	'a trigger of the statement' => 'CREATE TRIGGER climb BEFORE UPDATE ON envelope.key EXECUTE FUNCTION climb()',
+	'a trigger that loses it' => 'CREATE TRIGGER lose AFTER UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION lose()',
+	'a constraint' => 'ALTER TABLE envelope.key ADD CHECK (climb(state)) NOT VALID',
+	'a constraint in SQL' => 'ALTER TABLE envelope.key ADD CHECK (climb_in_sql(state)) NOT VALID',
+	'a rule' => q{CREATE RULE climb AS ON UPDATE TO envelope.key DO ALSO INSERT INTO envelope.key_grant VALUES ('acme', 'climber', 0, '{decrypt}')},
+	'a rule that loses it' => 'CREATE RULE lose AS ON UPDATE TO envelope.key DO ALSO UPDATE envelope.wrapping SET wrapped = NULL, superseded = now()',
+	'a rule instead' => 'CREATE RULE lose AS ON UPDATE TO envelope.key DO INSTEAD UPDATE envelope.wrapping SET wrapped = NULL, superseded = now()',
+);
+for my $name (sort keys %inside)
+{
+	$super->query($_) for 'BEGIN', 'SET LOCAL ROLE installer', $inside{$name}, 'RESET ROLE';
+	my (undef, $err) = $super->try(q{SELECT functions.envelope_disable_key('acme')});
+	$super->query('ROLLBACK');
+	like($err, qr/ERROR:  (?:42501: cannot change table .* by hand|KE014: a rule that is not of)/, "inside of our statement: $name");
+}
+like($super->query($opens), qr/a value/, 'and the value opens still');
+
 $node->stop;
 
 my $bare = do
