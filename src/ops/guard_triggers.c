@@ -171,3 +171,15 @@ pge_guard_function(Oid function)
 	extension = getExtensionOfObject(ProcedureRelationId, function);
 	return OidIsValid(extension) && extension == get_extension_oid("pg_envelope", true);
 }
+
+bool
+pge_guard_function_moved(Oid function)
+{
+	Relation	catalog = table_open(ProcedureRelationId, AccessShareLock);
+	HeapTuple	old = pge_catalog_row(catalog, ProcedureOidIndexId, Anum_pg_proc_oid, function, false);
+	HeapTuple	new = pge_catalog_row(catalog, ProcedureOidIndexId, Anum_pg_proc_oid, function, true);
+
+	table_close(catalog, AccessShareLock);
+	return HeapTupleIsValid(old) && HeapTupleIsValid(new) &&
+		((Form_pg_proc) GETSTRUCT(old))->proowner != ((Form_pg_proc) GETSTRUCT(new))->proowner;
+}

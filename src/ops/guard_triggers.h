@@ -24,4 +24,7 @@ extern Oid	pge_guard_trigger_table(Oid trigger);
 /* Whether it is what our guards call. */
 extern bool pge_guard_function(Oid function);
 
+/* Whether the running ALTER gives it another owner, and so changes nothing else. */
+extern bool pge_guard_function_moved(Oid function);
+
 #endif							/* PGE_OPS_GUARD_TRIGGERS_H */

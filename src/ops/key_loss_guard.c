@@ -163,7 +163,7 @@ after_alter(Oid class, Oid object, int part)
 			   PGE_KEYS_ENDANGERED);
 	else if (class == NamespaceRelationId && pge_key_schema_was_renamed(object))
 		refuse(pstrdup("rename schema \"envelope\""), PGE_KEYS_ENDANGERED);
-	else if (class == ProcedureRelationId && pge_guard_function(object))
+	else if (class == ProcedureRelationId && pge_guard_function(object) && !pge_guard_function_moved(object))
 		refuse(pstrdup("change a guard of extension \"pg_envelope\""), PGE_KEYS_ENDANGERED);
 }
 

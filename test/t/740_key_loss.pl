@@ -144,6 +144,12 @@ for my $name (sort keys %inside)
 }
 like($super->query($opens), qr/a value/, 'and the value opens still');
 
+# Who installed it may leave.
+$super->query($_) for 'CREATE ROLE successor', 'BEGIN';
+is(($super->try('REASSIGN OWNED BY installer TO successor'))[1], '', 'all of it goes to another owner');
+like($super->query(q{SELECT functions.envelope_rotate_key('acme')} . "; $opens"), qr/a value/, 'and works');
+$super->query('ROLLBACK');
+
 $node->stop;
 
 my $bare = do

@@ -120,6 +120,7 @@ like($admin->query($opens), qr/a value/, 'what was rolled back is there');
 for my $sql ('VACUUM FULL envelope.dek', 'VACUUM FULL', 'CLUSTER envelope.wrapping USING wrapping_pkey', 'REINDEX TABLE envelope.dek',
 	'REINDEX TABLE CONCURRENTLY envelope.wrapping', 'ANALYZE envelope.dek', 'ALTER TABLE envelope.dek SET (fillfactor = 90)',
 	'ALTER TABLE envelope.dek OWNER TO plain', 'ALTER TABLE envelope.dek OWNER TO CURRENT_USER', 'GRANT SELECT ON envelope.dek TO plain',
+	'ALTER FUNCTION envelope_guard_row() OWNER TO plain', 'ALTER FUNCTION envelope_guard_row() OWNER TO CURRENT_USER',
 	'ALTER TABLE envelope.dek ENABLE TRIGGER ALL', 'ALTER TABLE envelope.dek ENABLE REPLICA TRIGGER envelope_guard',
 	'TRUNCATE envelope.rewrap_result', 'DROP SCHEMA IF EXISTS nothing CASCADE', 'CREATE DATABASE copied', 'DROP DATABASE copied')
 {
