@@ -23,6 +23,7 @@ static void compare_dek(const DocumentDek *dek, const KeyringDek *deks, int coun
 static bool is_same_dek(const KeyringDek *a, const KeyringDek *b);
 static void refuse_number(const KeyringDek *theirs, const KeyringDek *here) pg_attribute_noreturn();
 static void refuse_name(const KeyringDek *theirs, const KeyringDek *here) pg_attribute_noreturn();
+static void refuse_lost(const KeyringDek *theirs) pg_attribute_noreturn();
 static void refuse_destroyed(const KeyringDek *theirs) pg_attribute_noreturn();
 
 void
@@ -54,10 +55,13 @@ static void
 compare_dek(const DocumentDek *dek, const KeyringDek *deks, int count, ImportKey *mine, int at)
 {
 	KeyringDek	here;
+	bool		was_here = mine->deks[at];
 
 	mine->deks[at] = pge_keyring_find_dek(dek->row.dek_id, &here);
 	if (mine->deks[at] && (!mine->is_here || !is_same_dek(&here, &dek->row)))
 		refuse_number(&dek->row, &here);
+	if (was_here && !mine->deks[at])
+		refuse_lost(&dek->row);
 	for (int i = 0; !mine->deks[at] && i < count; i++)
 		if (deks[i].version == dek->row.version)
 			refuse_name(&dek->row, &deks[i]);
@@ -95,6 +99,16 @@ refuse_name(const KeyringDek *theirs, const KeyringDek *here)
 			 errdetail("Version %d is data key %u here, and %u in the document.",
 					   theirs->version, here->dek_id, theirs->dek_id),
 			 errhint(ANEW_HINT)));
+}
+
+/* It was not proved, for it was here; a superuser with leave has deleted it since. */
+static void
+refuse_lost(const KeyringDek *theirs)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("version %d of key \"%s\" was deleted while it was imported", theirs->version, theirs->key_id),
+			 errhint("Nothing was imported. Try again.")));
 }
 
 /* Destroyed is for good, also for what was made elsewhere since. */
