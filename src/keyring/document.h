@@ -18,10 +18,11 @@
 
 #include "keyring/keyring.h"
 
+/* No longer than what was read: there may be a million that no key names. */
 typedef struct DocumentKek
 {
-	char		name[NAMEDATALEN];
-	char		uri[PGE_KEK_URI_MAX + 1];
+	char	   *name;
+	char	   *uri;
 	KekState	state;
 } DocumentKek;
 

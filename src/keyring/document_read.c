@@ -321,10 +321,10 @@ read_keks(const Object *top, KeyringDocument *document)
 		CHECK_FOR_INTERRUPTS();
 		document->keks = room_for_one(document->keks, i, sizeof(DocumentKek));
 		kek = &document->keks[document->nkeks++];
-		strlcpy(kek->name, text_field(&object, "name", PGE_KEK_NAME_MAX), sizeof(kek->name));
+		kek->name = text_field(&object, "name", PGE_KEK_NAME_MAX);
 		pge_kek_name_check(kek->name);
 		pge_kek_name_refuse_uri(kek->name);
-		strlcpy(kek->uri, text_field(&object, "uri", PGE_KEK_URI_MAX), sizeof(kek->uri));
+		kek->uri = text_field(&object, "uri", PGE_KEK_URI_MAX);
 		pge_kek_uri_check(kek->uri);
 		kek->state = word_field(&object, "state", pge_kek_state_number);
 		array_field(&object, "versions");
@@ -426,10 +426,9 @@ read_wrappings(const Object *object, DocumentDek *dek, const KeyringDocument *do
 static int
 kek_field(const Object *object, const KeyringDocument *document)
 {
-	DocumentKek sought;
+	DocumentKek sought = {.name = text_field(object, "kek", PGE_KEK_NAME_MAX)};
 	DocumentKek *found;
 
-	strlcpy(sought.name, text_field(object, "kek", PGE_KEK_NAME_MAX), sizeof(sought.name));
 	found = document->nkeks == 0 ? NULL :
 		bsearch(&sought, document->keks, document->nkeks, sizeof(DocumentKek), compare_keks);
 	if (found == NULL)

@@ -41,6 +41,7 @@ pge_import_settle_keks(KeyringImport *import)
 	{
 		if (!import->keks[i].needed)
 			continue;
+		import->keks[i].row = palloc0(sizeof(KeyringKek));
 		settle(&import->document.keks[i], &import->keks[i]);
 		by_name[count++] = &import->keks[i];
 	}
@@ -75,17 +76,17 @@ settle(const DocumentKek *theirs, ImportKek *kek)
 {
 	KeyringKek	other;
 
-	if (find_by_uri(theirs->uri, theirs->name, &kek->row))
+	if (find_by_uri(theirs->uri, theirs->name, kek->row))
 		return;
-	strlcpy(kek->row.name, theirs->name, sizeof(kek->row.name));
-	strlcpy(kek->row.uri, theirs->uri, sizeof(kek->row.uri));
-	kek->row.state = theirs->state;
+	strlcpy(kek->row->name, theirs->name, sizeof(kek->row->name));
+	strlcpy(kek->row->uri, theirs->uri, sizeof(kek->row->uri));
+	kek->row->state = theirs->state;
 	kek->missing = true;
 	if (pge_keyring_find_kek(theirs->name, &other))
 	{
 		if (strcmp(other.uri, theirs->uri) == 0 && !kek->wraps)
 		{
-			kek->row = other;	/* destroyed: a destroyed key named it */
+			*kek->row = other;	/* destroyed: a destroyed key named it */
 			kek->missing = false;
 			return;
 		}
@@ -134,12 +135,12 @@ ask_service(const DocumentKek *theirs, ImportKek *kek)
 	pge_kek_describe(what, theirs->uri, &canonical);
 	if (canonical == NULL || strlen(canonical) > PGE_KEK_URI_MAX)
 		pge_report_bad_answer(what, "a usable URI of the KEK");
-	if (find_by_uri(canonical, theirs->name, &kek->row))
+	if (find_by_uri(canonical, theirs->name, kek->row))
 	{
 		kek->missing = false;
 		return;
 	}
-	strlcpy(kek->row.uri, canonical, sizeof(kek->row.uri));
+	strlcpy(kek->row->uri, canonical, sizeof(kek->row->uri));
 	pge_kek_tell_other_name(theirs->name, canonical);
 }
 
@@ -173,23 +174,23 @@ write_or_lock(ImportKek *kek)
 {
 	KeyringKek	now;
 
-	if (kek->missing && pge_write_kek(kek->row.name, kek->row.uri))
+	if (kek->missing && pge_write_kek(kek->row->name, kek->row->uri))
 	{
-		if (kek->row.state != PGE_KEK_ENABLED)
-			pge_write_kek_state(kek->row.name, kek->row.state);
+		if (kek->row->state != PGE_KEK_ENABLED)
+			pge_write_kek_state(kek->row->name, kek->row->state);
 		return;
 	}
-	now = kek->row;
+	now = *kek->row;
 	lock(kek);
-	if (strcmp(kek->row.uri, now.uri) != 0)
+	if (strcmp(kek->row->uri, now.uri) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("KEK \"%s\" changed while it was imported", now.name),
 				 errhint("Nothing was imported. Try again.")));
-	if (kek->wraps && kek->row.state == PGE_KEK_DESTROYED)
-		refuse_destroyed(&kek->row);
-	if (kek->wraps && kek->row.unused)
-		pge_write_kek_used(kek->row.name);
+	if (kek->wraps && kek->row->state == PGE_KEK_DESTROYED)
+		refuse_destroyed(kek->row);
+	if (kek->wraps && kek->row->unused)
+		pge_write_kek_used(kek->row->name);
 }
 
 /* The stronger lock where its row will be written: two who share one could not. */
@@ -198,13 +199,13 @@ lock(ImportKek *kek)
 {
 	char		name[NAMEDATALEN];
 
-	strlcpy(name, kek->row.name, sizeof(name));
-	if (!pge_lock_kek(name, kek->wraps && kek->row.unused ? PGE_LOCK_UPDATE : PGE_LOCK_SHARE, &kek->row))
+	strlcpy(name, kek->row->name, sizeof(name));
+	if (!pge_lock_kek(name, kek->wraps && kek->row->unused ? PGE_LOCK_UPDATE : PGE_LOCK_SHARE, kek->row))
 		pge_no_such_kek(name);
 }
 
 static int
 compare_names(const void *a, const void *b)
 {
-	return strcmp((*(ImportKek *const *) a)->row.name, (*(ImportKek *const *) b)->row.name);
+	return strcmp((*(ImportKek *const *) a)->row->name, (*(ImportKek *const *) b)->row->name);
 }

@@ -20,7 +20,8 @@ typedef struct ImportKek
 	bool		wraps;			/* has a wrapping that comes */
 	bool		needed;			/* or is the KEK of a key that comes */
 	bool		missing;		/* no row has its URI yet */
-	KeyringKek	row;			/* here; of a missing one, as it will be */
+	KeyringKek *row;			/* of one that is needed: here; of a missing
+								 * one, as it will be */
 } ImportKek;
 
 /* What is here of a key of the document. */

@@ -119,7 +119,7 @@ ask(Proof *proof, const DocumentDek *dek, const DocumentWrapping *wrapping)
 	request.flush = PGE_EPOCH_FLUSH(pge_dek_load_epoch());
 	request.binding = pge_buffer_bytes(&binding);
 	request.check_value = pge_bytes(dek->row.check_value, PGE_CHECK_VALUE_LEN);
-	request.uri[0] = pge_bytes(job->kek->row.uri, strlen(job->kek->row.uri));
+	request.uri[0] = pge_bytes(job->kek->row->uri, strlen(job->kek->row->uri));
 	request.wrapped[0] = wrapping->wrapped;
 	pge_client_pipe_submit(proof->pipe, &request);
 	job->ticket = request.ticket;
@@ -189,6 +189,6 @@ refuse(const Proof *proof)
 
 	pge_report_error(proof->status,
 					 psprintf("could not import version %d of key \"%s\": KEK \"%s\" does not open it",
-							  row->version, row->key_id, proof->failed.kek->row.name),
+							  row->version, row->key_id, proof->failed.kek->row->name),
 					 pge_bytes(proof->detail, proof->detail_len));
 }

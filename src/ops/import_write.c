@@ -24,7 +24,7 @@ static void write_wrappings(const KeyringImport *import, const DocumentDek *dek)
 
 /*
  * Another import of the same document may have been faster, and then its rows are
- * what is here.  What is missing still was proved: nothing disappears from here.
+ * what is here.  What is missing still was proved: what disappeared is refused.
  */
 void
 pge_import_write(KeyringImport *import, int key)
@@ -49,7 +49,7 @@ write_key(const KeyringImport *import, const DocumentKey *key)
 {
 	KeyringKey	row = key->row;
 
-	strlcpy(row.kek, import->keks[key->kek].row.name, sizeof(row.kek));
+	strlcpy(row.kek, import->keks[key->kek].row->name, sizeof(row.kek));
 	if (!pge_write_key(&row))
 		return false;
 	if (row.state != PGE_KEY_ENABLED)
@@ -111,7 +111,7 @@ write_wrappings(const KeyringImport *import, const DocumentDek *dek)
 		const DocumentWrapping *wrapping = &dek->wrappings[i];
 
 		/* false: two KEKs of the document are one key here */
-		(void) pge_write_wrapping(dek->row.dek_id, import->keks[wrapping->kek].row.name,
+		(void) pge_write_wrapping(dek->row.dek_id, import->keks[wrapping->kek].row->name,
 								  pge_bytes(wrapping->kek_version, strlen(wrapping->kek_version)),
 								  wrapping->wrapped);
 	}
