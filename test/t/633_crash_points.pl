@@ -184,7 +184,8 @@ sub must_not_open
 	return;
 }
 
-# A rewrap: of all data keys, or of none.
+# A rewrap: of all data keys, or of none.  But an agent that is told to stop, as when its keeper
+# dies, says so to who waits, and then a data key is a row that failed; another run does what is left.
 my $wrapped_by = q{SELECT string_agg(kek || ' ' || n, ', ' ORDER BY kek) || (SELECT ' ' || state FROM envelope.kek WHERE name = '%s') || ' ' ||
 	(SELECT string_agg(DISTINCT kek, ' ') FROM envelope.key WHERE key_id IN (%s))
 	FROM (SELECT kek, count(wrapped) AS n FROM envelope.wrapping JOIN envelope.dek USING (dek_id) WHERE key_id IN (%s) AND wrapped IS NOT NULL GROUP BY 1) x};
@@ -193,8 +194,15 @@ sub rewrap_all
 {
 	my ($old, $new) = map { kek() } 1, 2;
 	my $keys = join ', ', map { q{'} . key_with_value($old) . q{'} } 1 .. 3;
-	return ("SELECT count(*) FROM rewrap_all('$old', '$new')", sub {
-		one_of($_[0], 'what it is wrapped by', look(sprintf $wrapped_by, $old, $keys, $keys), "$new 3 retired $new", "$old 3 enabled $old") });
+	my $rewrap = "SELECT count(*) FILTER (WHERE outcome = 'failed') FROM rewrap_all('$old', '$new')";
+	return ($rewrap, sub {
+		my ($acknowledged, $failed) = @_;
+		my $is = look(sprintf $wrapped_by, $old, $keys, $keys);
+		my @left = ("$new 3 retired $new", "$old 1, $new 2 retired $new", "$old 2, $new 1 retired $new", "$old 3 retired $new");
+		my @may = !defined $acknowledged ? (@left, "$old 3 enabled $old") : $acknowledged ? $left[$failed] : "$old 3 enabled $old";
+		problem("what it is wrapped by is \"$is\"") unless grep { $is eq $_ } @may;
+		sql($rewrap);
+		one_of(1, 'what it is wrapped by in the end', look(sprintf $wrapped_by, $old, $keys, $keys), "$new 3 retired $new") });
 }
 
 # CALL: whole batches, and the next run does what is left.
@@ -205,7 +213,8 @@ sub rewrap_call
 	return ("CALL envelope_rewrap('$old', '$new', 2)", sub {
 		my ($acknowledged) = @_;
 		my $is = look(sprintf $wrapped_by, $old, $keys, $keys);
-		my @may = $acknowledged ? () : ("$old 3 enabled $old", "$old 3 retired $new", "$old 1, $new 2 retired $new");
+		my $failed = look("SELECT count(*) FROM envelope.rewrap_result WHERE new = '$new' AND outcome = 'failed'");
+		my @may = $acknowledged && !$failed ? () : ("$old 3 enabled $old", "$old 3 retired $new", "$old 1, $new 2 retired $new");
 		problem("what it is wrapped by is \"$is\"") unless grep { $is eq $_ } "$new 3 retired $new", @may;
 		$session->send("CALL envelope_rewrap('$old', '$new', 2)");
 		await($session);
