@@ -24,6 +24,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -49,6 +50,7 @@ typedef struct Params
 
 static uint64 run(const char *sql, Params *params);
 static void run_on_one(const char *what, const char *sql, Params *params);
+static void require_logged_tables(void);
 static void snapshot_too_old(const char *what) pg_attribute_noreturn();
 static void require_wrapping(uint32 dek_id, const char *kek, const PgeBytes *wrapped);
 static bool is_live_under(HeapTuple row, const KeyringScan *scan, const char *kek,
@@ -215,6 +217,21 @@ pge_write_key(const KeyringKey *key)
 			   " VALUES ($1, $2, $3, $4) ON CONFLICT (key_id) DO NOTHING", &params) == 1;
 }
 
+/* While no data key lived, nothing kept a hand from making one unlogged. */
+static void
+require_logged_tables(void)
+{
+	static const char *const tables[] = {"keyring", "kek", "key", "dek", "wrapping"};
+
+	for (size_t i = 0; i < lengthof(tables); i++)
+		if (get_rel_persistence(pge_keyring_relid(tables[i])) != RELPERSISTENCE_PERMANENT)
+			ereport(ERROR,
+					(errcode(PGE_ERRCODE_GUARD),
+					 errmsg("a data key is not kept in table \"envelope.%s\", which is unlogged", tables[i]),
+					 errdetail("A crash of the server would empty it."),
+					 errhint("ALTER TABLE envelope.%s SET LOGGED, and try again.", tables[i])));
+}
+
 /*
  * A value may leave the server the moment we commit; a crash must not take its
  * key away, whatever synchronous_commit says.
@@ -224,6 +241,7 @@ pge_write_dek(const KeyringDek *dek, TimestampTz created)
 {
 	Params		params = {0};
 
+	require_logged_tables();
 	ForceSyncCommit();
 	add(&params, INT8OID, Int64GetDatum((int64) dek->dek_id));
 	add_text(&params, dek->key_id);

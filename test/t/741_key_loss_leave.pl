@@ -141,6 +141,19 @@ $node->safe_psql('postgres', "CREATE DATABASE $_") for qw(elsewhere restored cle
 is($node->safe_psql('elsewhere', q{CREATE SCHEMA envelope; CREATE TABLE envelope.dek (state text); INSERT INTO envelope.dek VALUES ('active');
 	TRUNCATE envelope.dek; ALTER TABLE envelope.dek RENAME TO deks; DROP SCHEMA envelope CASCADE; SELECT 'dropped'}), 'dropped', 'elsewhere');
 
+# What nothing kept from being done before there was a key does not lose the first one.
+my $early = $node->session(dbname => 'elsewhere');
+$early->query($_) for 'SET client_min_messages = error', 'CREATE EXTENSION pg_envelope', q{SELECT envelope_create_kek('early')};
+for my $table (qw(keyring kek key dek wrapping))
+{
+	$early->query("ALTER TABLE envelope.$table SET UNLOGGED");
+	(undef, $err) = $early->try(q{SELECT envelope_create_key('early', 'early')});
+	like($err, qr/ERROR:  KE014: a data key is not kept in table "envelope.$table", which is unlogged/, "an unlogged table: $table");
+	$early->query("ALTER TABLE envelope.$table SET LOGGED");
+}
+is($early->query(q{SELECT envelope_create_key('early', 'early')}), '1', 'as they were they take it');
+$early->close;
+
 #
 # Restores.
 #
