@@ -20,6 +20,7 @@
 #define ANEW_HINT "Nothing was imported. At the source seal its values anew under a key of another name, and export that one: README, \"Move a tenant to another cluster\"."
 
 static void compare_dek(const DocumentDek *dek, const KeyringDek *deks, int count, ImportKey *mine, int at);
+static int	compare_versions(const void *a, const void *b);
 static bool is_same_dek(const KeyringDek *a, const KeyringDek *b);
 static void refuse_number(const KeyringDek *theirs, const KeyringDek *here) pg_attribute_noreturn();
 static void refuse_name(const KeyringDek *theirs, const KeyringDek *here) pg_attribute_noreturn();
@@ -43,6 +44,7 @@ pge_import_compare(KeyringImport *import, int key)
 	count = pge_keyring_deks(theirs->row.key_id, &deks);
 	for (int i = 0; i < theirs->count; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		compare_dek(&theirs->deks[i], deks, count, mine, i);
 		if (here_destroyed && !mine->deks[i] && theirs->deks[i].row.state != PGE_DEK_DESTROYED)
 			refuse_destroyed(&theirs->deks[i].row);
@@ -55,6 +57,7 @@ static void
 compare_dek(const DocumentDek *dek, const KeyringDek *deks, int count, ImportKey *mine, int at)
 {
 	KeyringDek	here;
+	const KeyringDek *namesake;
 	bool		was_here = mine->deks[at];
 
 	mine->deks[at] = pge_keyring_find_dek(dek->row.dek_id, &here);
@@ -62,9 +65,18 @@ compare_dek(const DocumentDek *dek, const KeyringDek *deks, int count, ImportKey
 		refuse_number(&dek->row, &here);
 	if (was_here && !mine->deks[at])
 		refuse_lost(&dek->row);
-	for (int i = 0; !mine->deks[at] && i < count; i++)
-		if (deks[i].version == dek->row.version)
-			refuse_name(&dek->row, &deks[i]);
+	namesake = count == 0 ? NULL : bsearch(&dek->row, deks, count, sizeof(KeyringDek), compare_versions);
+	if (!mine->deks[at] && namesake != NULL)
+		refuse_name(&dek->row, namesake);
+}
+
+static int
+compare_versions(const void *a, const void *b)
+{
+	int32		x = ((const KeyringDek *) a)->version;
+	int32		y = ((const KeyringDek *) b)->version;
+
+	return x < y ? -1 : x > y;
 }
 
 static bool
