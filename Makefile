@@ -3,6 +3,7 @@
 #   make                     build both
 #   sudo make install        install them into the server of $(PG_CONFIG)
 #   make check               the whole test suite, on throwaway clusters
+#   make check-versions      its tests of the server on PostgreSQL 15, 17 and 18 (as root: debootstrap)
 #   make check-hardened      the tests on servers built to notice more (hours; test/LONG_RUNS.md)
 #   make check-crash         each crash point of the sources with all that can happen there (test/LONG_RUNS.md)
 #   make check-history       sixteen clients and a killer for ten minutes, or SECONDS=… (test/LONG_RUNS.md)
@@ -20,7 +21,7 @@
 # The doors need neither a server's headers nor a compiler to open: they get
 # what is missing themselves.  PGXS has recipes for some of their names, so it
 # stays out when one is asked for; other goals beside them get a make of their own.
-DOORS = check check-crash check-history check-hardened demo demo-stop drill bench bench-kms instructions installcheck lint format unit asan fuzz mutants
+DOORS = check check-crash check-history check-hardened check-versions demo demo-stop drill bench bench-kms instructions installcheck lint format unit asan fuzz mutants
 PG_CONFIG ?= pg_config
 
 ifneq ($(filter $(DOORS),$(MAKECMDGOALS)),)
@@ -36,6 +37,8 @@ check-history:
 	@PGE_HISTORY_SECONDS='$(or $(SECONDS),600)' test/tools/long_tap.sh history 636_history
 check-hardened:
 	@test/hardened/run.sh
+check-versions:
+	@test/versions/run.sh
 demo:
 	@KMS='$(KMS)' test/demo/demo.sh start
 demo-stop:

@@ -14,7 +14,9 @@ cd "$top"
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES
 started=$SECONDS
 
-test/tools/packages.sh test
+# shellcheck disable=SC2086 # words
+test/tools/packages.sh ${PGE_PACKAGES:-test}
+tree=$(test/tools/tree_id.sh)
 
 if [ "$(id -u)" = 0 ]; then
 	user=postgres
@@ -42,6 +44,12 @@ tidy() {
 	fi
 	if [ -d "$work/logs" ] && mkdir -p build/check 2>/dev/null; then
 		test/tools/take_logs.sh "$work/logs" build/check/logs "$user" 2>/dev/null || true
+	fi
+	rm -rf build/check/results
+	# For test/versions/run.sh: what each suite counted, of which tree.
+	if [ -s "$work/totals" ] && [ -z "${PGE_SUITES:-}${PG_CONFIG:-}" ]; then
+		cp -R "$work/results" build/check/results 2>/dev/null || true
+		echo "$tree" >build/check/results/.tree || true
 	fi
 	rm -rf "$work" "$others"
 }

@@ -12,6 +12,8 @@
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=test/tools/debian_root.sh
+. "$top/test/tools/debian_root.sh"
 
 # --- inside the namespaces: newcomer.sh --inside FOLDER WHO COMMAND … ------
 
@@ -87,14 +89,9 @@ mkdir -p "$logs"
 cache=${NEWCOMER_CACHE:-$work/cache}
 mkdir -p "$cache"
 
-mirror() {
-	sed -n 's/^URIs: *\(http[^ ]*\).*/\1/p; s/^deb  *\(\[[^]]*\] *\)\{0,1\}\(http[^ ]*\) bookworm .*/\2/p' \
-		/etc/apt/sources.list /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1
-}
-
 if [ ! -f "$cache/bookworm.tar" ]; then
 	echo "making a bare Debian 12 with make and sudo ..."
-	debootstrap --variant=minbase --include=make,sudo bookworm "$work/bare" "$(mirror)" >"$logs/debootstrap.log" 2>&1 ||
+	debootstrap --variant=minbase --include=make,sudo bookworm "$work/bare" "$(debian_mirror)" >"$logs/debootstrap.log" 2>&1 ||
 		{ tail -n 20 "$logs/debootstrap.log"; exit 1; }
 	tar -C "$work/bare" -cf "$cache/bookworm.tar.new" .
 	mv "$cache/bookworm.tar.new" "$cache/bookworm.tar"
@@ -105,18 +102,11 @@ fi
 copy_apt() {
 	local root=$1 file
 	rm -f "$root/etc/apt/sources.list"
-	for file in /etc/apt/sources.list /etc/apt/apt.conf /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources \
-		/etc/apt/trusted.gpg.d/* /usr/share/keyrings/* /etc/apt/keyrings/* /etc/resolv.conf /etc/hosts; do
+	for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources \
+		/etc/apt/trusted.gpg.d/* /usr/share/keyrings/* /etc/apt/keyrings/*; do
 		[ ! -f "$file" ] || install -D -m 644 "$file" "$root$file"
 	done
-	# A network that brings its own certificates: pip must know them too.
-	if compgen -G '/usr/local/share/ca-certificates/*.crt' >/dev/null; then
-		install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/newcomer-ca.pem"
-		printf '[global]\ncert = /etc/newcomer-ca.pem\n' >"$root/etc/pip.conf"
-	fi
-	for file in $(grep -ls '^Acquire::' /etc/apt/apt.conf.d/* || true); do
-		install -D -m 644 "$file" "$root$file"
-	done
+	debian_network "$root"
 }
 
 prepare() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the named sets of Debian packages, saying so; does
 # nothing (and needs neither root nor a network) when nothing is missing.
-# usage: packages.sh build|bench|openbao|test|hardened …
+# usage: packages.sh build|bench|openbao|functional|test|hardened|folders …
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
@@ -9,7 +9,8 @@ set -euo pipefail
 # shellcheck source=test/tools/release.sh
 . "$(dirname "$0")/release.sh"
 build='gcc libc6-dev libcurl4-openssl-dev libjansson-dev libssl-dev make'
-test="$CLANG $indent $tidy libclang-rt-${CLANG#clang-}-dev gdb libipc-run-perl openssl perl pgbouncer python3 python3-venv spin systemd valgrind"
+functional='gdb libipc-run-perl openssl perl pgbouncer python3 python3-venv systemd'
+test="$functional $CLANG $indent $tidy libclang-rt-${CLANG#clang-}-dev spin valgrind"
 hardened='dpkg-dev valgrind zlib1g-dev'
 # The server of a pg_config that is named by its path is there already.
 case ${PG_CONFIG:-} in
@@ -23,8 +24,10 @@ for set in "$@"; do
 	build) wanted+=" $build" ;;
 	bench) wanted+=" $build python3" ;;
 	openbao) wanted+=" perl python3 python3-venv" ;;
+	functional) wanted+=" $build $functional" ;;
 	test) wanted+=" $build $test" ;;
 	hardened) wanted+=" $hardened" ;;
+	folders) wanted+=' debootstrap' ;;
 	*) echo "packages.sh: no set \"$set\"" >&2; exit 2 ;;
 	esac
 done
