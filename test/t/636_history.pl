@@ -159,7 +159,8 @@ sub take_answer
 		@$answer{qw(value version)} = split / /, $wire->value if $op->{op} =~ /^(?:create|rotate)$/;
 		remember($op, $answer->{value});
 	}
-	elsif ($error && !$wire->gone)
+	# A FATAL may have come behind an answer that was complete: then nobody knows.
+	elsif ($error && $error->{C} !~ /^57P/ && !$wire->gone)
 	{
 		@$answer{qw(answer code)} = ('error', $error->{C});
 		# the transaction block that the error left open
