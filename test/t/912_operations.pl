@@ -60,10 +60,10 @@ while ($chapter =~ /^<!-- operations: ([^,\n]+), on (\w+) -->\n```(sh|sql)\n(.*?
 }
 my %known = (%before, %after);
 ok($done{$_}, "the chapter has \"$_\"") for 'back up', sort keys %known;
-my @headings = $chapter =~ /^### (.*)$/mg;
-is_deeply([ @headings[ 0 .. 7 ] ], [ 'Back up', 'Restore', 'Move a tenant to another cluster', 'Lose the agent', 'Lose the keyring', 'Fail over', 'Retire a KEK', 'Uninstall' ],
-	'the chapter tells how to do all that');
-for my $heading (@headings[ 0 .. 7 ])
+my @tasks = ('Back up', 'Restore', 'Move a tenant to another cluster', 'Lose the agent', 'Lose the keyring', 'Fail over', 'Retire a KEK', 'Uninstall');
+my %headings = map { ($_ => 1) } $chapter =~ /^### (.*)$/mg;
+is_deeply([ grep { $headings{$_} } @tasks ], \@tasks, 'the chapter tells how to do all that');
+for my $heading (@tasks)
 {
 	my ($section) = $chapter =~ /^### \Q$heading\E\n(.*?)(?=^### |\z)/ms;
 	like($section // '', qr/^<!-- .* -->\n```s/m, "$heading: by commands");
