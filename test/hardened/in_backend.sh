@@ -11,8 +11,18 @@ shift 2
 sql() { psql -Xqd postgres -v ON_ERROR_STOP=1 -c "$1"; }
 
 sql "CREATE FUNCTION planted_fault(text) RETURNS void LANGUAGE c AS '\$libdir/pg_envelope', 'envelope_planted_fault'"
-# It may take the backend with it, and so all the others.
-sql "SELECT planted_fault('$fault')" || true
+# It may take the backend with it, and so all the others: the server has seen that
+# when it has ended this one.
+sql 'SELECT pg_sleep(300)' >/dev/null 2>&1 &
+another=$!
+until [ "$(psql -XAtqd postgres -c "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(300)' AND state = 'active'")" = 1 ]; do
+	kill -0 "$another" || { echo "not ok - no other session"; exit 1; }
+	sleep 0.1
+done
+status=0
+sql "SELECT planted_fault('$fault')" || status=$?
+[ "$status" = 2 ] || sql "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(300)'" >/dev/null
+! wait "$another" || { echo "not ok - the server has not seen that a backend is gone"; exit 1; }
 tries=0
 until sql 'DROP FUNCTION planted_fault(text)' 2>/dev/null; do
 	tries=$((tries + 1))
