@@ -15,6 +15,7 @@ mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mkdir "$root/run/systemd"
 for place in tmp var/tmp; do
 	mount --bind "$tmp" "$root/$place"
 done
