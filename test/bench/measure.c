@@ -89,7 +89,7 @@ read_subject(FunctionCallInfo fcinfo, Subject * subject)
 }
 
 static void
-call_once(Subject * subject, int64 turn)
+call_in_turn(Subject * subject, int64 turn)
 {
 	LOCAL_FCINFO(call, MAX_ARGUMENTS);
 	MemoryContext caller = MemoryContextSwitchTo(subject->per_call);
@@ -125,12 +125,12 @@ bench_loop(PG_FUNCTION_ARGS)
 	for (int i = 0; i < subject.nargs; i++)
 		turns = Max(turns, subject.count[i]);
 	for (int64 turn = 0; turn < turns; turn++)
-		call_once(&subject, turn);
+		call_in_turn(&subject, turn);
 	from = cpu_ns();
 	for (int64 turn = 0; turn < times; turn++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		call_once(&subject, turn);
+		call_in_turn(&subject, turn);
 	}
 	PG_RETURN_FLOAT8((double) (cpu_ns() - from) / times);
 }
@@ -159,7 +159,7 @@ bench_calls(PG_FUNCTION_ARGS)
 	{
 		int64		from = now_ns(CLOCK_MONOTONIC);
 
-		call_once(&subject, turn);
+		call_in_turn(&subject, turn);
 		taken[turn] = Float8GetDatum((double) (now_ns(CLOCK_MONOTONIC) - from));
 	}
 	PG_RETURN_ARRAYTYPE_P(construct_array(taken, times, FLOAT8OID, sizeof(float8),

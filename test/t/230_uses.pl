@@ -240,7 +240,8 @@ SKIP:
 	is(uses_in($user->data_dir . '/pg_stat/pg_envelope.uses')->{$id}, 1500, 'a stop saves');
 	my $name = 'pg_stat/pg_envelope.uses';
 	my $got = join ', ', grep { /pg_envelope|pg_stat$/ } split /\n/, slurp_file($calls);
-	is($got, "fsync $name.tmp, rename $name, fsync $name, fsync pg_stat",
+	# (18 does the same there with a file of its own.)
+	like($got, qr/^fsync $name\.tmp, rename $name, fsync $name, fsync pg_stat(?:, fsync pg_stat)?$/,
 		'the new file is on disk before its name, and the name after');
 	$user->start;
 	comes_to($user, 1500, 'and a start reads');

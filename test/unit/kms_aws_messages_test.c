@@ -25,7 +25,7 @@
 #define CANARY		"canary-4be1"
 
 static char detail[KMS_DETAIL_LEN];
-static const PgeSecret dek = {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+static const PgeSecret dek = SECRET_OF('A');
 static uint8_t binding_bytes[PGE_BINDING_MAX];
 
 static PgeBytes

@@ -14,7 +14,7 @@
 #include "vault_answers.h"
 
 static char detail[KMS_DETAIL_LEN];
-static const PgeSecret dek = {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+static const PgeSecret dek = SECRET_OF('A');
 
 static void
 check_body(PgeStatus status, PgeBuffer *body, const char *expected, const char *claim)
