@@ -240,8 +240,6 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 				QueryEnvironment *environment, DestReceiver *dest,
 				QueryCompletion *completion)
 {
-	ProcessUtility_hook_type next = prev_process_utility ?
-	prev_process_utility : standard_ProcessUtility;
 	const Node *node = statement->utilityStmt;
 	bool		may_harm = IsA(node, AlterTableStmt) || IsA(node, AlterExtensionContentsStmt);
 	Command		outer = command;
@@ -250,8 +248,8 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 	command.may_lose = false;
 	PG_TRY();
 	{
-		next(statement, text, read_only, context, params, environment, dest,
-			 completion);
+		prev_process_utility(statement, text, read_only, context, params,
+							 environment, dest, completion);
 		if (may_harm)			/* a CALL's own node may have gone by now */
 			after_command(node);
 	}
@@ -265,7 +263,7 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 void
 pge_key_loss_guard_register(void)
 {
-	prev_process_utility = ProcessUtility_hook;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
 	prev_object_access = object_access_hook;
 	object_access_hook = object_access;
