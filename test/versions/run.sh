@@ -12,6 +12,8 @@
 # skip is a failure.  Debian's unstable cannot be pinned: what fails there is told,
 # and does not count.
 #
+# How a whole run ended is written to test/LONG_RUNS.md.
+#
 # Not repeated are the suites that look at our code alone: lint, model, fuzz,
 # interop, instructions, and those under the sanitizers.
 #
@@ -23,6 +25,11 @@ set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=test/tools/release.sh
 . "$top/test/tools/release.sh"
+# shellcheck source=test/tools/long_runs.sh
+. "$top/test/tools/long_runs.sh"
+cd "$top"
+commit=$(pge_tested_commit)
+asked=${PGE_SUITES:-}
 suites=${PGE_SUITES:-build unit keyring agent regress isolation tap}
 unset PGE_SUITES
 logs=$top/build/check-versions
@@ -197,5 +204,9 @@ for release in "$@"; do
 done
 [ -z "$broken" ] || echo "!! broken, and not counted: $broken"
 echo "$((SECONDS - started)) s"
-echo "$passed passed, $failed failed"
+line="$passed passed, $failed failed"
+if [ "$*" = 'trixie sid' ] && [ -z "$asked" ]; then
+	pge_record check-versions "$commit" "$line${broken:+ (not counted: $broken)}, $(((SECONDS + 59) / 60)) min"
+fi
+echo "$line"
 [ "$failed" = 0 ]
