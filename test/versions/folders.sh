@@ -40,12 +40,14 @@ folder() {
 	echo "$cache/$1-$week-$key"
 }
 
-# (debootstrap mounts, and leaves that behind when it is killed.)
+# (debootstrap mounts, and leaves that behind when it is killed.  timeout of coreutils 9.10
+# cannot be the first process of a namespace.)
 bootstrap() {
 	local release=$1 root=$2 mirror security
 	mirror=$(debian_mirror) security=$(debian_mirror -security)
 	rm -rf --one-file-system "$root"
-	alone timeout 600 debootstrap --variant=minbase "$release" "$root" ${mirror:+"$mirror"} || return
+	alone bash -c 'timeout 600 debootstrap "$@"; exit $?' _ \
+		--variant=minbase "$release" "$root" ${mirror:+"$mirror"} || return
 	if [ "$release" != sid ]; then
 		sed -i "s/^\(deb [^ ]* \)$release main\$/&\n\1$release-updates main/" "$root/etc/apt/sources.list"
 		[ -z "$security" ] || echo "deb $security $release-security main" >>"$root/etc/apt/sources.list"
@@ -63,7 +65,7 @@ furnish() {
 	tmp=$(mktemp -d "$work/furnish.XXXXXX")
 	mkdir -p "$tmp/tree/test"
 	cp -R "$top/test/tools" "$tmp/tree/test/"
-	enter "$root" rw "$tmp" timeout 900 bash -euc 'cd /tmp/tree
+	enter "$root" rw "$tmp" bash -c 'timeout 900 bash -euc "$0"; exit $?' 'cd /tmp/tree
 		apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y dist-upgrade
 		test/tools/packages.sh functional; test/tools/moto.sh; test/tools/openbao.sh; apt-get clean' || return
 	rm -rf --one-file-system "$tmp"
