@@ -90,6 +90,8 @@ sub host
 		PgEnvelope::Cluster::replace_file($node->data_dir . '/postgresql.conf', $conf . "include_dir = '$shared/$name/conf.d'\n");
 	}
 	script("$bin/sudo", q{[ "$1" != -u ] || shift 2; exec "$@"});
+	# Two copies of a keyring within a second, as only a test makes them, have one name.
+	script("$bin/date", q{echo "$(PATH=/usr/bin:/bin date "$@").$$"});
 	script("$bin/systemctl", qq{[ "\$2" = postgresql\@15-main ] || exit 5; exec '$ENV{PGE_BINDIR}/pg_ctl' -D '@{[ $node->data_dir ]}' -w -l '@{[ $node->logfile ]}' "\$1"});
 	$host{$name} = { node => $node, bin => $bin, places => {
 		'/var/lib/postgresql/15/main.pg_envelope/keyring' => $node->keyring_file,
