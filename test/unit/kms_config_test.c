@@ -450,8 +450,9 @@ test_find(void)
 static void
 test_find_of_service(void)
 {
-	KmsConfig  *config = parse("[agent]\nserver_user = root\n[vault a]\naddress = https://vault.internal:8200\nallow_databases = app\n[vault b]\naddress = https://b.internal:8200\n[local]\nallow_databases = app");
+	KmsConfig  *config = parse("[agent]\nserver_user = root\n[vault a]\naddress = https://vault.internal:8200\nallow_databases = app\n[vault b]\naddress = https://b.internal:8200\n[local]\nallow_databases = app\nallow_keyrings = 6f1d2c3b-0000-4000-8000-000000000001");
 	KeyUri		key = {.scheme = "vault", .path = "a", .server = "vault.internal:8200"};
+	static const uint8_t other[PGE_UUID_LEN] = {0x6f};
 	const KmsInstance *instance;
 
 	check_status(pge_kms_config_find(config, &key, &fake_vault, &instance, detail), PGE_INVALID, "a key that a service's file does not allow");
@@ -461,6 +462,8 @@ test_find_of_service(void)
 	check(strstr(detail, "No section [vault NAME] of the agent's own configuration file is for") != NULL, "likewise (%s)", detail);
 	check(pge_kms_instance_admits_database(&config->instances[0], text_bytes("other"), detail) == PGE_DENIED &&
 		  strstr(detail, "Section [local] of the agent's own configuration file has this database not") != NULL, "and a database (%s)", detail);
+	check(pge_kms_instance_admits(&config->instances[0], text_bytes("app"), pge_bytes(other, sizeof(other)), detail) == PGE_DENIED &&
+		  strstr(detail, "Section [local] of the agent's own configuration file is not for data keys of the keyring 6f000000-") != NULL, "and a keyring (%s)", detail);
 	pge_kms_config_free(config);
 }
 

@@ -328,8 +328,8 @@ say_not_of(const KmsInstance *instance, PgeBytes keyring, char *detail)
 		*p++ = digits[keyring.data[i] >> 4];
 		*p++ = digits[keyring.data[i] & 0x0f];
 	}
-	pge_kms_detail(detail, "Section %s of pg_envelope.kms_config_file is not for data keys of the keyring %s. To let it wrap and unwrap them, append \", %s\" to its line allow_keyrings.",
-				   pge_kms_instance_heading(instance, heading), uuid, uuid);
+	pge_kms_detail(detail, "Section %s of %s is not for data keys of the keyring %s. To let it wrap and unwrap them, append \", %s\" to its line allow_keyrings.",
+				   pge_kms_instance_heading(instance, heading), file_of(instance), uuid, uuid);
 	return PGE_DENIED;
 }
 
