@@ -193,14 +193,23 @@ free_identity(HttpIdentity *identity)
 	free((char *) identity->key_file);
 }
 
+/*
+ * CURLMOPT_QUICK_EXIT: a lookup that hangs is not waited for at the end.  A libcurl
+ * whose lookups are the transfer's (CURLOPT_QUICK_EXIT), not the pool's, does not know it.
+ */
+#define MULTI_QUICK_EXIT	((CURLMoption) (CURLOPTTYPE_LONG + 21))
+
 static CURLM *
 new_multi(int connections)
 {
 	CURLM	   *multi = curl_multi_init();
+	CURLMcode	quick;
 
 	if (multi == NULL)
 		return NULL;
-	if (curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) connections) == CURLM_OK &&
+	quick = curl_multi_setopt(multi, MULTI_QUICK_EXIT, 1L);
+	if ((quick == CURLM_OK || quick == CURLM_UNKNOWN_OPTION) &&
+		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) connections) == CURLM_OK &&
 		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) connections) == CURLM_OK)
 		return multi;
 	(void) curl_multi_cleanup(multi);
