@@ -69,7 +69,7 @@ parts() {
 	for part in common port timezone backend backend/utils/mb/conversion_procs backend/snowball include \
 		interfaces/libpq backend/replication/libpqwalreceiver backend/replication/pgoutput fe_utils \
 		bin/initdb bin/pg_ctl bin/psql bin/pg_dump bin/pg_config bin/pg_basebackup bin/pg_controldata \
-		bin/pg_rewind bin/pgbench bin/scripts pl/plpgsql makefiles test/regress test/isolation test/perl; do
+		bin/pg_resetwal bin/pg_rewind bin/pg_upgrade bin/pgbench bin/scripts pl/plpgsql makefiles test/regress test/isolation test/perl; do
 		echo "src/$part"
 	done
 	echo contrib/pg_stat_statements contrib/auto_explain contrib/dblink
