@@ -122,7 +122,7 @@ sub own_library
 	$flags .= ' -DPGE_TEST_BUILD' if -e "$copy/src/base/crash_point.o";
 	unlink map { s/c$/o/r } split /\n/, qx(grep -rlw $name --include=*.c $copy/src) or die "nothing names $name";
 	local %ENV = %ENV;
-	delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL TEST_CPPFLAGS)};
+	delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL TEST_CPPFLAGS TEST_OBJS)};
 	my ($out, $err) = ('', '');
 	IPC::Run::run([ 'make', '-C', $copy, 'pg_envelope.so', "TEST_CPPFLAGS=$flags" ], '>', \$out, '2>', \$err) or die "$out$err";
 	my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
