@@ -234,6 +234,7 @@ pge_keeper_main(Datum arg)
 			warn_of_unused();
 		}
 		pge_watch_turn();
+		pge_replay_turn();
 		(void) pge_dek_cache_expire();
 		PGE_CRASH_POINT("keeper.expired");
 		pge_uses_turn();

@@ -48,4 +48,7 @@ extern void pge_uses_load(void);
 extern void pge_uses_turn(void);	/* once a minute: save */
 extern void pge_uses_save(void);	/* warns too */
 
+/* replay.c: once a second and more often; nothing but on a standby. */
+extern void pge_replay_turn(void);
+
 #endif							/* PGE_KEEPER_PRIVATE_H */

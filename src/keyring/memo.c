@@ -314,7 +314,8 @@ pge_memo_hear_first(FmgrInfo *site)
 /*
  * The row triggers invalidate envelope.keyring whichever table changed.  On a
  * standby nobody runs a commit callback, so whoever hears of the replay adds to
- * W for the sessions that are in the middle of a statement.
+ * W for the sessions that are in the middle of a statement; if nobody does, the
+ * keeper soon will.
  */
 static void
 hear_relation(Datum arg pg_attribute_unused(), Oid relid)

@@ -1,5 +1,6 @@
 # A hot standby opens and seals; what the primary revokes acts there from the
-# next statement, and then at the next value of the running ones too.
+# next statement, and then at the next value of the running ones too; of one that runs
+# alone, soon.
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
@@ -35,6 +36,22 @@ $primary->wait_for_catchup($standby);
 like(($two->try(qq{SELECT count($open) FROM t}))[1], qr/ERROR:  KE004:/, 'the next statement fails');
 $two->query('SELECT pg_advisory_unlock(1)');
 like(($one->wait)[1], qr/ERROR:  KE004:/, 'and the running one at its next value');
+
+# A statement that runs alone: who looks on has come later, and knows no key.
+$primary->safe_psql('postgres', q{SELECT envelope_enable_key('acme')});
+$primary->wait_for_catchup($standby);
+$one->query('SELECT 1');		# what came before is heard
+my $gate = $standby->session;
+$gate->query('SELECT pg_advisory_lock(2)');
+$one->send(qq{SELECT count($open), count(CASE WHEN n = 3 THEN pg_advisory_lock_shared(2) END), count(CASE WHEN n > 3 THEN pg_sleep(0.01) END)
+	FROM generate_series(1, 3000) n, t WHERE i = 1});
+PgEnvelope::Cluster::wait_until(sub {
+	$gate->query(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}) eq '1' }, 'the gate');
+$primary->safe_psql('postgres', q{SELECT envelope_disable_key('acme')});
+$primary->wait_for_catchup($standby);
+$gate->query('SELECT pg_advisory_unlock(2)');
+like(($one->wait)[1], qr/ERROR:  KE004:/, 'a statement that runs alone hears of it, too');
+$gate->close;
 
 # It learns of a transaction by one message, which goes down with the
 # subtransaction that sent it: so each that changes something sends its own.
