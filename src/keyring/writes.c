@@ -180,6 +180,20 @@ pge_lock_key(const char *key_id, KeyringKey *key)
 	return true;
 }
 
+/* Those that it is to wrap next, and those of a data key that it wraps: not always the same. */
+void
+pge_lock_keys_of_kek(const char *kek)
+{
+	Params		params = {0};
+
+	add_text(&params, kek);
+	run("SELECT FROM envelope.key WHERE key_id" EQ "ANY ("
+		"SELECT key_id FROM envelope.key WHERE kek" EQ "$1 UNION ALL"
+		" SELECT key_id FROM envelope.wrapping w JOIN envelope.dek d ON d.dek_id" EQ "w.dek_id"
+		" WHERE w.kek" EQ "$1 AND w.superseded IS NULL)"
+		" ORDER BY key_id COLLATE pg_catalog.\"C\" FOR NO KEY UPDATE", &params);
+}
+
 void
 pge_write_keyring(const uint8 drawn[PGE_UUID_LEN], uint8 uuid[PGE_UUID_LEN])
 {

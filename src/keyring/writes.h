@@ -7,7 +7,7 @@
  * talks to the agent: do that before you take a row lock here.  (Who destroys a
  * KEK or gives it another URI asks under its lock: nobody may wrap meanwhile.)
  *
- * Lock order: kek (by name), key, dek, wrapping.  A maker of DEKs locks its
+ * Lock order: kek (by name), key (by key_id), dek, wrapping.  A maker of DEKs locks its
  * KEKs FOR SHARE and looks again whether they are enabled; whoever retires a
  * KEK locks its row FOR UPDATE first.  So no DEK slips under a retired KEK.
  *
@@ -51,6 +51,9 @@ extern bool pge_lock_kek(const char *name, RowLock lock, KeyringKek *kek);
 extern void pge_lock_all_keks(void);
 
 extern bool pge_lock_key(const char *key_id, KeyringKey *key);
+
+/* All that a rewrap of this KEK writes or moves, in the order of key_id. */
+extern void pge_lock_keys_of_kek(const char *kek);
 
 /* Returns the keyring's uuid, that of "drawn" if there was none yet. */
 extern void pge_write_keyring(const uint8 drawn[PGE_UUID_LEN],

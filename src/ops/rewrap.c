@@ -44,13 +44,21 @@ void
 pge_rewrap_all(const RewrapRequest *request, RewrapSink sink, void *arg)
 {
 	RewrapRun	run;
+	RewrapStage *stage;
 
 	pge_rewrap_begin(&run, request);
 	say_if_many(&run);
-	pge_rewrap_write(&run, pge_rewrap_fetch(&run, PG_UINT64_MAX), sink, arg);
+	stage = pge_rewrap_fetch(&run, PG_UINT64_MAX);
+
+	/*
+	 * A CALL that was interrupted leaves keys to move of which nothing is
+	 * written.
+	 */
+	if (pge_rewrap_retires(&run))
+		pge_lock_keys_of_kek(run.old.name);
+	pge_rewrap_write(&run, stage, sink, arg);
 	if (pge_rewrap_retires(&run))
 	{
-		/* after the keys were locked one by one in their order */
 		pge_write_move_keys(run.old.name, run.new.name);
 		PGE_CRASH_POINT("rewrap.keys-moved");
 		pge_rewrap_note_unused(&run);
