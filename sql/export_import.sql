@@ -256,6 +256,20 @@ SELECT envelope_disable_key('move beta');
 SELECT * FROM envelope_import_keyring(:'document');
 SELECT envelope_enable_key('move beta');
 
+-- a data key that has lost its wrappings here gets those of the document, if they open
+SELECT set_config('pg_envelope.allow_key_loss', uuid::text, false) IS NOT NULL AS leave FROM envelope.keyring;
+DELETE FROM envelope.wrapping w USING envelope.dek d WHERE d.dek_id = w.dek_id AND key_id = 'move acme' AND version = 1;
+UPDATE envelope.wrapping w SET wrapped = NULL, superseded = now() FROM envelope.dek d WHERE d.dek_id = w.dek_id AND key_id = 'move acme' AND version = 2;
+DELETE FROM envelope.wrapping w USING envelope.dek d WHERE d.dek_id = w.dek_id AND key_id = 'move beta' AND kek = 'move_other';
+RESET pg_envelope.allow_key_loss;
+SELECT envelope_cache_flush() >= 0 AS flushed;
+SELECT envelope_decrypt(:'acme', 'move acme');
+SELECT code, message FROM refusal(jsonb_set(:'document', '{keys,0,deks,1,wrappings,0,wrapped}', :'document'::jsonb #> '{keys,0,deks,0,wrappings,0,wrapped}'));
+SELECT * FROM envelope_import_keyring(:'document');
+SELECT d.key_id, version, seq, kek, wrapped IS NOT NULL AS live FROM envelope.dek d JOIN envelope.wrapping w USING (dek_id) ORDER BY 1, 2, 3;
+SELECT envelope_decrypt(:'acme', 'move acme') AS acme;
+SELECT outcome, detail FROM envelope_import_keyring(:'document');
+
 -- what has the name or the number of another
 \c :source
 SELECT envelope_rotate_key('move acme');

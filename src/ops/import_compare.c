@@ -20,6 +20,7 @@
 #define ANEW_HINT "Nothing was imported. At the source seal its values anew under a key of another name, and export that one: README, \"Move a tenant to another cluster\"."
 
 static void compare_dek(const DocumentDek *dek, const KeyringDek *deks, int count, ImportKey *mine, int at);
+static bool is_unwrapped(const KeyringDek *here);
 static int	compare_versions(const void *a, const void *b);
 static bool is_same_dek(const KeyringDek *a, const KeyringDek *b);
 static void refuse_number(const KeyringDek *theirs, const KeyringDek *here) pg_attribute_noreturn();
@@ -46,7 +47,7 @@ pge_import_compare(KeyringImport *import, int key)
 	{
 		CHECK_FOR_INTERRUPTS();
 		compare_dek(&theirs->deks[i], deks, count, mine, i);
-		if (here_destroyed && !mine->deks[i] && theirs->deks[i].row.state != PGE_DEK_DESTROYED)
+		if (here_destroyed && mine->deks[i] != PGE_IMPORT_HERE && theirs->deks[i].row.state != PGE_DEK_DESTROYED)
 			refuse_destroyed(&theirs->deks[i].row);
 	}
 	pfree(deks);
@@ -58,16 +59,31 @@ compare_dek(const DocumentDek *dek, const KeyringDek *deks, int count, ImportKey
 {
 	KeyringDek	here;
 	const KeyringDek *namesake;
-	bool		was_here = mine->deks[at];
+	bool		was_here = mine->deks[at] == PGE_IMPORT_HERE;
+	bool		found = pge_keyring_find_dek(dek->row.dek_id, &here);
 
-	mine->deks[at] = pge_keyring_find_dek(dek->row.dek_id, &here);
-	if (mine->deks[at] && (!mine->is_here || !is_same_dek(&here, &dek->row)))
+	if (found && (!mine->is_here || !is_same_dek(&here, &dek->row)))
 		refuse_number(&dek->row, &here);
-	if (was_here && !mine->deks[at])
+	mine->deks[at] = !found ? PGE_IMPORT_ABSENT :
+		dek->count > 0 && is_unwrapped(&here) ? PGE_IMPORT_UNWRAPPED : PGE_IMPORT_HERE;
+	if (was_here && mine->deks[at] != PGE_IMPORT_HERE)
 		refuse_lost(&dek->row);
 	namesake = count == 0 ? NULL : bsearch(&dek->row, deks, count, sizeof(KeyringDek), compare_versions);
-	if (!mine->deks[at] && namesake != NULL)
+	if (!found && namesake != NULL)
 		refuse_name(&dek->row, namesake);
+}
+
+static bool
+is_unwrapped(const KeyringDek *here)
+{
+	KeyringWrapping *wrappings;
+	int			count;
+
+	if (here->state == PGE_DEK_DESTROYED)
+		return false;
+	count = pge_keyring_wrappings(here->dek_id, &wrappings);
+	pfree(wrappings);
+	return count == 0;
 }
 
 static int
@@ -113,13 +129,13 @@ refuse_name(const KeyringDek *theirs, const KeyringDek *here)
 			 errhint(ANEW_HINT)));
 }
 
-/* It was not proved, for it was here; a superuser with leave has deleted it since. */
+/* It was not proved, for it was here; a superuser with leave has deleted it, or its wrappings, since. */
 static void
 refuse_lost(const KeyringDek *theirs)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("version %d of key \"%s\" was deleted while it was imported", theirs->version, theirs->key_id),
+			 errmsg("version %d of key \"%s\" was lost while it was imported", theirs->version, theirs->key_id),
 			 errhint("Nothing was imported. Try again.")));
 }
 

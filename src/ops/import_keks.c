@@ -62,7 +62,7 @@ mark_needed(KeyringImport *import)
 		if (!import->keys[i].is_here)
 			import->keks[key->kek].needed = true;
 		for (int j = 0; j < key->count; j++)
-			for (int k = 0; !import->keys[i].deks[j] && k < key->deks[j].count; k++)
+			for (int k = 0; import->keys[i].deks[j] != PGE_IMPORT_HERE && k < key->deks[j].count; k++)
 			{
 				ImportKek  *kek = &import->keks[key->deks[j].wrappings[k].kek];
 

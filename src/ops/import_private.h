@@ -24,11 +24,20 @@ typedef struct ImportKek
 								 * one, as it will be */
 } ImportKek;
 
+/* What is here of a data key of the document. */
+typedef enum ImportDek
+{
+	PGE_IMPORT_ABSENT,			/* 0: nobody has looked yet */
+	PGE_IMPORT_UNWRAPPED,		/* its row, and no wrapping that counts: lost,
+								 * unless the document brings one */
+	PGE_IMPORT_HERE				/* and stays as it is */
+}			ImportDek;
+
 /* What is here of a key of the document. */
 typedef struct ImportKey
 {
 	bool		is_here;
-	bool	   *deks;			/* each of its data keys */
+	ImportDek  *deks;			/* each of its data keys */
 } ImportKey;
 
 typedef struct KeyringImport

@@ -82,7 +82,7 @@ prove_all(Proof *proof)
 
 	for (int i = 0; i < import->document.nkeys && !proof->failed.busy; i++)
 		for (int j = 0; j < import->document.keys[i].count && !proof->failed.busy; j++)
-			if (!import->keys[i].deks[j])
+			if (import->keys[i].deks[j] != PGE_IMPORT_HERE)
 				prove_dek(proof, &import->document.keys[i].deks[j]);
 	while (pge_client_pipe_pending(proof->pipe) > 0)
 		take_answer(proof);

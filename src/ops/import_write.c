@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 
 #include "base/crash_point.h"
@@ -18,7 +19,7 @@
 
 static bool write_key(const KeyringImport *import, const DocumentKey *key);
 static void lock_key(const DocumentKey *key);
-static void write_dek(const KeyringImport *import, const DocumentDek *dek);
+static void write_dek(const DocumentDek *dek);
 static DekState settle_active(const DocumentDek *dek);
 static void write_wrappings(const KeyringImport *import, const DocumentDek *dek);
 
@@ -39,8 +40,13 @@ pge_import_write(KeyringImport *import, int key)
 	}
 	PGE_CRASH_POINT("import.key-written");
 	for (int i = 0; i < theirs->count; i++)
-		if (!import->keys[key].deks[i])
-			write_dek(import, &theirs->deks[i]);
+	{
+		if (import->keys[key].deks[i] == PGE_IMPORT_HERE)
+			continue;
+		if (import->keys[key].deks[i] == PGE_IMPORT_ABSENT)
+			write_dek(&theirs->deks[i]);
+		write_wrappings(import, &theirs->deks[i]);
+	}
 }
 
 /* False: somebody else has just made a key of this name. */
@@ -69,7 +75,7 @@ lock_key(const DocumentKey *key)
 }
 
 static void
-write_dek(const KeyringImport *import, const DocumentDek *dek)
+write_dek(const DocumentDek *dek)
 {
 	KeyringDek	row = dek->row;
 
@@ -81,7 +87,6 @@ write_dek(const KeyringImport *import, const DocumentDek *dek)
 				 errdetail("Another session has just taken its dek_id %u.", row.dek_id),
 				 errhint("Nothing was imported. Try again, to see by whom.")));
 	PGE_CRASH_POINT("import.dek-written");
-	write_wrappings(import, dek);
 }
 
 /*
@@ -102,10 +107,14 @@ settle_active(const DocumentDek *dek)
 	return PGE_DEK_ACTIVE;
 }
 
-/* By seq, so they get new ones in the same order. */
+/*
+ * By seq, so they get new ones in the same order.  Who reads our answer may delete the
+ * document, so a crash must not take them back.
+ */
 static void
 write_wrappings(const KeyringImport *import, const DocumentDek *dek)
 {
+	ForceSyncCommit();
 	for (int i = 0; i < dek->count; i++)
 	{
 		const DocumentWrapping *wrapping = &dek->wrappings[i];

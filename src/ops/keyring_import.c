@@ -21,7 +21,7 @@
 static bool has_news(const KeyringImport *import);
 static void tell(const KeyringImport *import, int key, ImportSink sink, void *arg);
 static const char *state_of(KeyState key, DekState dek);
-static const char *detail_of(const DocumentKey *key, const DocumentDek *dek, bool imported);
+static const char *detail_of(const DocumentKey *key, const DocumentDek *dek, ImportDek was);
 
 void
 pge_import_keyring(Jsonb * document, ImportSink sink, void *arg)
@@ -37,7 +37,7 @@ pge_import_keyring(Jsonb * document, ImportSink sink, void *arg)
 	for (int i = 0; i < nkeys; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		import.keys[i].deks = palloc0(import.document.keys[i].count * sizeof(bool));
+		import.keys[i].deks = palloc0(import.document.keys[i].count * sizeof(ImportDek));
 		pge_import_compare(&import, i);
 	}
 	if (has_news(&import))
@@ -60,7 +60,7 @@ has_news(const KeyringImport *import)
 {
 	for (int i = 0; i < import->document.nkeys; i++)
 		for (int j = 0; j < import->document.keys[i].count; j++)
-			if (!import->keys[i].deks[j])
+			if (import->keys[i].deks[j] != PGE_IMPORT_HERE)
 				return true;
 	return false;
 }
@@ -74,8 +74,8 @@ tell(const KeyringImport *import, int key, ImportSink sink, void *arg)
 	{
 		ImportResult result = {.key_id = theirs->row.key_id, .version = theirs->deks[i].row.version};
 
-		result.imported = !import->keys[key].deks[i];
-		result.detail = detail_of(theirs, &theirs->deks[i], result.imported);
+		result.imported = import->keys[key].deks[i] != PGE_IMPORT_HERE;
+		result.detail = detail_of(theirs, &theirs->deks[i], import->keys[key].deks[i]);
 		sink(arg, &result);
 	}
 }
@@ -89,18 +89,20 @@ state_of(KeyState key, DekState dek)
 
 /* What is here is left alone, so it may be of another state than at the source. */
 static const char *
-detail_of(const DocumentKey *key, const DocumentDek *dek, bool imported)
+detail_of(const DocumentKey *key, const DocumentDek *dek, ImportDek was)
 {
 	KeyringKey	key_here;
 	KeyringDek	dek_here;
 	const char *there = state_of(key->row.state, dek->row.state);
 	const char *here;
+	const char *healed = was == PGE_IMPORT_UNWRAPPED ? "It had lost its wrappings here." : "";
 
 	if (!pge_keyring_find_key(key->row.key_id, &key_here) ||
 		!pge_keyring_find_dek(dek->row.dek_id, &dek_here))
 		elog(ERROR, "a key that was imported is not there");
 	here = state_of(key_here.state, dek_here.state);
 	if (strcmp(here, there) == 0)
-		return "";
-	return psprintf("It is %s here%s, and %s in the document.", here, imported ? "" : " and stays so", there);
+		return healed;
+	return psprintf("%s%sIt is %s here%s, and %s in the document.", healed, healed[0] ? " " : "", here,
+					was == PGE_IMPORT_ABSENT ? "" : " and stays so", there);
 }
