@@ -27,6 +27,7 @@ typedef struct Options
 	const char *keyring;
 	const char *passphrase_command;
 	const char *new_passphrase_command;
+	const char *file_passphrase_command;
 	bool		test;
 	bool		plain;
 	bool		force;
@@ -76,7 +77,7 @@ static const Verb verbs[] = {
 	{"check", 0, INT_MAX, "", check_keyring},
 	{"backup", 1, 1, "", backup_keyring},
 	{"restore", 1, 1, "f", restore_keyring},
-	{"import", 1, INT_MAX, "", import_keks},
+	{"import", 1, INT_MAX, "i", import_keks},
 	{"passwd", 0, 0, "np", change_passphrase},
 };
 
@@ -84,6 +85,7 @@ static const struct option long_options[] = {
 	{"keyring", required_argument, NULL, 'k'},
 	{"passphrase-command", required_argument, NULL, 'c'},
 	{"new-passphrase-command", required_argument, NULL, 'n'},
+	{"file-passphrase-command", required_argument, NULL, 'i'},
 	{"plain", no_argument, NULL, 'p'},
 	{"test", no_argument, NULL, 't'},
 	{"force", no_argument, NULL, 'f'},
@@ -105,10 +107,11 @@ static const char usage_text[] =
 "  restore FILE [--force]\n"
 "                       put a backup in place; refused while the keyring holds\n"
 "                       KEKs that FILE lacks, or cannot be read, unless --force\n"
-"  import FILE [KEK]...\n"
+"  import FILE [--file-passphrase-command COMMAND] [KEK]...\n"
 "                       add the KEKs of a backup, or those named, to what is there;\n"
 "                       made if it is missing, so that also takes some KEKs out\n"
-"                       of a backup into a file of their own\n"
+"                       of a backup into a file of their own.  The command prints\n"
+"                       FILE's passphrase if that is not the keyring's\n"
 "  passwd --new-passphrase-command COMMAND | --plain\n"
 "                       set, change or remove the passphrase; the keys stay\n"
 "\n"
@@ -176,7 +179,7 @@ parse_options(int argc, char **argv, Options *options, char *given)
 
 	while ((letter = getopt_long(argc, argv, "h", long_options, NULL)) != -1)
 	{
-		if (strchr("nptf", letter) != NULL && strchr(given, letter) == NULL)
+		if (strchr("niptf", letter) != NULL && strchr(given, letter) == NULL)
 			*strchr(given, '\0') = (char) letter;
 		if (letter == 'k')
 			options->keyring = optarg;
@@ -184,6 +187,8 @@ parse_options(int argc, char **argv, Options *options, char *given)
 			options->passphrase_command = optarg;
 		else if (letter == 'n')
 			options->new_passphrase_command = optarg;
+		else if (letter == 'i')
+			options->file_passphrase_command = optarg;
 		else if (letter == 'p')
 			options->plain = true;
 		else if (letter == 't')
@@ -478,8 +483,9 @@ restore_keyring(const Options *options, KeyringStore *store)
 static PgeStatus
 read_copy(const Options *options, Keyring *source, char *detail)
 {
+	const char *command = options->file_passphrase_command ? options->file_passphrase_command : options->passphrase_command;
 	KeyringStore *store;
-	PgeStatus	status = pge_keyring_store_new(options->operand, options->passphrase_command, &store, detail);
+	PgeStatus	status = pge_keyring_store_new(options->operand, command, &store, detail);
 
 	pge_keyring_init(source);
 	if (status == PGE_OK)
