@@ -395,7 +395,11 @@ may_connect(const HttpTarget *target, const struct curl_sockaddr *address)
 	return !target->plain || pge_http_is_loopback(&address->addr, address->addrlen);
 }
 
-/* OpenSSL keeps the last record that it opened until the next one comes. */
+/*
+ * OpenSSL keeps the last record that it opened until the next one comes.  From 8.17 on
+ * libcurl judges the service when the handshake is over, and by then a client certificate
+ * would have been shown to a stranger.
+ */
 static CURLcode
 on_tls(CURL *easy, void *ssl_ctx, void *arg)
 {
@@ -404,6 +408,7 @@ on_tls(CURL *easy, void *ssl_ctx, void *arg)
 	(void) easy;
 	transfer->phase = HTTP_GREETS;
 	(void) SSL_CTX_set_options(ssl_ctx, SSL_OP_CLEANSE_PLAINTEXT);
+	SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_PEER, NULL);
 	return CURLE_OK;
 }
 
@@ -464,13 +469,20 @@ on_header(char *line, size_t size, size_t n, void *arg)
 	return pge_http_reader_line(&transfer->reader, line, size * n) ? size * n : 0;
 }
 
+/*
+ * The data are in the buffer that libcurl reads into, which it does not look at again, and
+ * which 8.23 keeps as long as there are connections.
+ */
 static size_t
 on_body(char *data, size_t size, size_t n, void *arg)
 {
 	HttpTransfer *transfer = arg;
+	bool		good;
 
 	transfer->phase = HTTP_READS;
-	return size * n == 0 || pge_http_reader_body(&transfer->reader, data, size * n) ? size * n : 0;
+	good = size * n == 0 || pge_http_reader_body(&transfer->reader, data, size * n);
+	pge_secret_wipe(data, size * n);
+	return good ? size * n : 0;
 }
 
 /* --- what became of it ---------------------------------------------------- */
