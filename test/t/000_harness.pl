@@ -40,6 +40,27 @@ my $secret = join '', map { chr(65 + int rand 26) } 1 .. 24;
 $one->query("SET application_name = '$secret'");
 is($node->proc_mem_contains($one->pid, $secret), 1, 'what a backend holds is found');
 is($node->proc_mem_contains($one->pid, 'Q' . reverse($secret) . 'Q'), 0, 'what it does not is not');
+# A page that cannot be read, as a thread's guard page is within its stack's mapping, hides none behind it.
+# (The needle comes complemented, and is put together there alone.  Linux before 6.13 has no such pages.)
+my $guarded = q{
+import ctypes, mmap, sys
+pages = mmap.mmap(-1, 4 * mmap.PAGESIZE)
+for i, byte in enumerate(bytes.fromhex(sys.argv[1])):
+    pages[2 * mmap.PAGESIZE + i] = byte ^ 0xff
+at = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+print(ctypes.CDLL(None).madvise(ctypes.c_void_p(at), ctypes.c_size_t(mmap.PAGESIZE), 102), at, flush=True)
+sys.stdin.read()
+};
+my ($in, $said, $complement) = ('', '', unpack 'H*', ~$secret);
+my $holder = IPC::Run::start([ 'python3', '-c', $guarded, $complement ], '<', \$in, '>', \$said, IPC::Run::timeout(60));
+$holder->pump until $said =~ /\n/;
+my ($without, $at) = split ' ', $said;
+note('no guard page here') if $without;
+my $holder_pid = $holder->{KIDS}[0]{PID};
+is(PgEnvelope::ProcMem::contains($holder_pid, $secret), 1, 'a page that cannot be read hides nothing behind it');
+my ($mapping) = grep { $_->{start} <= $at && $at < $_->{end} } PgEnvelope::ProcMem::mappings($holder_pid);
+is(index(PgEnvelope::ProcMem::content($holder_pid, $mapping), $secret), $at - $mapping->{start} + 2 * 4096, 'nor moves it');
+$holder->finish;
 
 # Disk, log and activity: plain, in hex, in base64 at any offset.
 is_deeply([ $node->find_on_disk($node->canary) ], [], 'nothing before');

@@ -9,6 +9,7 @@ use warnings FATAL => 'all';
 use Carp;
 
 my $chunk = 4 * 1024 * 1024;
+my $page = 4096;
 # What is larger is the address sanitizer's (test/hardened): it says of each byte of the
 # process whether it may be used, holds none of them, and would take hours to read.
 my $shadow = 2**34;
@@ -38,6 +39,15 @@ sub contains
 	return $readable > 0 && $seen > 0 ? 0 : undef;
 }
 
+# What is there, and follows; nothing where a page cannot be read.  Such pages may be anywhere:
+# a thread's guard page is part of its stack's writable mapping (glibc 2.42, Linux 6.13).
+sub bytes_at
+{
+	my ($mem, $at, $want) = @_;
+	return '' unless defined sysseek($mem, $at, 0) && sysread($mem, my $bytes, $want);
+	return $bytes;
+}
+
 # undef if nothing of the range can be read.
 sub range_contains
 {
@@ -45,14 +55,11 @@ sub range_contains
 	my ($tail, $any) = ('', 0);
 	while ($at < $end)
 	{
-		my $want = $end - $at < $chunk ? $end - $at : $chunk;
-		sysseek($mem, $at, 0) or last;
-		my $got = sysread($mem, my $buffer, $want);
-		last unless $got;
-		$any = 1;
+		my $buffer = bytes_at($mem, $at, $end - $at < $chunk ? $end - $at : $chunk);
+		$at += length($buffer) || $page;
+		$any = 1 if $buffer ne '';
 		return 1 if index($tail . $buffer, $bytes) >= 0;
-		$tail = substr($tail . $buffer, -(length($bytes) - 1)) if length($bytes) > 1;
-		$at += $got;
+		$tail = $buffer eq '' ? '' : substr($tail . $buffer, -(length($bytes) - 1)) if length($bytes) > 1;
 	}
 	return $any ? 0 : undef;
 }
@@ -78,19 +85,19 @@ sub mappings
 	return grep { $_->{perms} =~ /^rw/ && $_->{name} !~ /^\[v/ && $_->{end} - $_->{start} <= $shadow } @mappings;
 }
 
-# The bytes of one; undef, with $!, if they cannot be read.
+# The bytes of one, zeros for pages that cannot be read; undef, with $!, if none can.
 sub content
 {
 	my ($pid, $mapping) = @_;
 	open(my $mem, '<:raw', "/proc/$pid/mem") or return;
-	my $content = '';
-	for (my $at = $mapping->{start}; $at < $mapping->{end};)
+	my ($content, $any) = ('', 0);
+	while ((my $at = $mapping->{start} + length $content) < $mapping->{end})
 	{
-		sysseek($mem, $at, 0) // return;
-		my $got = sysread($mem, $content, $mapping->{end} - $at, length $content) or return;
-		$at += $got;
+		my $bytes = bytes_at($mem, $at, $mapping->{end} - $at);
+		$any = 1 if $bytes ne '';
+		$content .= $bytes ne '' ? $bytes : "\0" x $page;
 	}
-	return $content;
+	return $any ? $content : undef;
 }
 
 # How often the bytes are in a text.
