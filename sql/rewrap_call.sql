@@ -39,12 +39,12 @@ SELECT * FROM rc_keks;
 -- stopped in the third batch: the retirement and two whole batches stay
 CREATE FUNCTION rc_stop() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	IF (SELECT count(*) FROM envelope.rewrap_result WHERE run = NEW.run) >= 5 THEN
+	IF (SELECT count(*) FROM envelope.rewrap_result WHERE run = NEW.run) >= 6 THEN
 		RAISE 'stopped in the third batch';
 	END IF;
 	RETURN NEW;
 END $$;
-CREATE TRIGGER rc_stop BEFORE INSERT ON envelope.rewrap_result FOR EACH ROW EXECUTE FUNCTION rc_stop();
+CREATE TRIGGER rc_stop AFTER INSERT ON envelope.rewrap_result FOR EACH ROW EXECUTE FUNCTION rc_stop();
 CALL envelope_rewrap('rc_old', 'rc_new', 2);
 DROP TRIGGER rc_stop ON envelope.rewrap_result;
 SELECT * FROM rc_keks;

@@ -36,6 +36,7 @@ static void refuse_keyring(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_kek(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_key(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_wrapping(Relation table, HeapTuple old, HeapTuple new);
+static bool destroyed_by_hand(Relation table, HeapTuple old, HeapTuple new);
 static bool moves_by_hand(Relation table, HeapTuple old, HeapTuple new);
 static bool is_last(Relation wrappings, Datum dek_id, Datum seq);
 static bool dek_lives(Datum dek_id, char **key_id);
@@ -119,14 +120,23 @@ moves_by_hand(Relation table, HeapTuple old, HeapTuple new)
 static void
 refuse_key(Relation table, HeapTuple old, HeapTuple new)
 {
+	bool		renames = new != NULL && differs(table, old, new, Anum_key_key_id);
 	char	   *key_id;
 
-	if (new != NULL && !differs(table, old, new, Anum_key_key_id))
+	if (new != NULL && !renames && !destroyed_by_hand(table, old, new))
 		return;
 	key_id = shown(table, old, Anum_key_key_id);
-	pge_key_loss_refuse(psprintf("%s key \"%s\"", new == NULL ? "delete" : "rename",
-								 pge_report_name(key_id)),
+	pge_key_loss_refuse(psprintf("%s key \"%s\"", new == NULL ? "delete" :
+								 renames ? "rename" : "mark as destroyed", pge_report_name(key_id)),
 						versions_of(key_id), PGE_ROW_LOST);
+}
+
+/* envelope_destroy_key marks the versions, too. */
+static bool
+destroyed_by_hand(Relation table, HeapTuple old, HeapTuple new)
+{
+	return differs(table, old, new, Anum_key_state) && !pge_write_under_way() &&
+		!IsLogicalWorker() && strcmp(shown(table, new, Anum_key_state), "destroyed") == 0;
 }
 
 /* What a hand put there may open nothing: then the next one would not be the last. */

@@ -15,6 +15,7 @@
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -27,6 +28,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "base/report.h"
 #include "cache/epoch.h"
 #include "keyring/key_loss.h"
 #include "keyring/key_name.h"
@@ -42,6 +44,7 @@ PG_FUNCTION_INFO_V1(envelope_guard_truncate);
 static void tell_everybody(void);
 static void require_row_trigger(FunctionCallInfo fcinfo);
 static void refuse_foreign_writer(Relation relation);
+static void refuse_other_triggers(const TriggerData *trigger);
 static void refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new);
 static void refuse_needed(Relation relation, HeapTuple old, HeapTuple new);
 static bool column_changed(Relation relation, int column, HeapTuple old, HeapTuple new);
@@ -62,6 +65,7 @@ envelope_guard_row(PG_FUNCTION_ARGS)
 	require_row_trigger(fcinfo);
 	relation = trigger->tg_relation;
 	refuse_foreign_writer(relation);
+	refuse_other_triggers(trigger);
 	result = trigger->tg_trigtuple;
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
 	{
@@ -164,6 +168,37 @@ refuse_foreign_writer(Relation relation)
 }
 
 /*
+ * One that changes rows could do so behind this one, or within our statement: what a
+ * data key is bound to, its state, the URI of its KEK, who has a right.
+ */
+static void
+refuse_other_triggers(const TriggerData *trigger)
+{
+	const		TriggerDesc *all = trigger->tg_relation->trigdesc;
+
+#ifdef PGE_WITHOUT_KEY_LOSS_GUARD
+	return;						/* a test build, which shows what gets lost */
+#endif
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || all == NULL)
+		return;
+	for (int i = 0; i < all->numtriggers; i++)
+	{
+		const		Trigger *other = &all->triggers[i];
+
+		if (TRIGGER_FOR_ROW(other->tgtype) && TRIGGER_FOR_BEFORE(other->tgtype) &&
+			(TRIGGER_FOR_INSERT(other->tgtype) || TRIGGER_FOR_UPDATE(other->tgtype)) &&
+			other->tgenabled != TRIGGER_DISABLED &&
+			other->tgfoid != trigger->tg_trigger->tgfoid)
+			ereport(ERROR,
+					(errcode(PGE_ERRCODE_GUARD),
+					 errmsg("trigger \"%s\" could change the rows of table \"envelope.%s\"",
+							other->tgname, RelationGetRelationName(trigger->tg_relation)),
+					 errdetail("It is not of extension \"pg_envelope\", whose keys could be lost by that."),
+					 errhint("Drop it.")));
+	}
+}
+
+/*
  * A data key is bound to these columns, and values carry its number: a change
  * could only lose it.  Not even a superuser may.
  */
@@ -176,6 +211,9 @@ refuse_changed_identity(Relation relation, HeapTuple old, HeapTuple new)
 	};
 	TupleDesc	desc = RelationGetDescr(relation);
 
+#ifdef PGE_WITHOUT_KEY_LOSS_GUARD
+	return;						/* a test build, which shows what gets lost */
+#endif
 	for (size_t i = 0; i < lengthof(columns); i++)
 	{
 		if (!column_changed(relation, columns[i], old, new))

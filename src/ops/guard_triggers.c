@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guard_triggers.c
- *	  Keeps the triggers before the key tables switched on.
+ *	  Keeps the triggers before the key tables switched on, and row security off.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -27,70 +27,145 @@
 #include "ops/guard_triggers.h"
 #include "ops/key_tables.h"
 
-static Oid	switched_table(const AlterTableStmt *command, bool off);
-static bool switches(AlterTableType type, bool off);
-static bool has_rows(Oid table);
-static void set_back(Oid table);
+/* One that is not ALWAYS on. */
+typedef struct GuardTrigger
+{
+	Oid			trigger;
+	Oid			table;
+	NameData	name;
+	char		enabled;
+} GuardTrigger;
+
+static bool switches(AlterTableType type);
 static List *guards_not_always(Oid table);
+static void keep_on(const GuardTrigger *guard);
+static bool was_so(const GuardTrigger *guard, const List *before);
+static bool has_rows(Oid table);
+static void keep_shown(List *before, List *now);
 static void switch_on(const char *table, const char *trigger);
 
-void
-pge_guard_triggers_keep(const AlterTableStmt *command)
-{
-	Oid			table = switched_table(command, false);
-
-	if (!OidIsValid(table))
-		return;
-	if (OidIsValid(switched_table(command, true)) && has_rows(table))
-		pge_key_loss_refuse(psprintf("disable triggers of table \"envelope.%s\"", pge_key_table_name(table)),
-							pge_key_loss_living(), PGE_KEYS_ENDANGERED);
-	if (!pge_key_loss_allowed())
-		set_back(table);
-}
-
-static void
-set_back(Oid table)
+bool
+pge_guard_switches_may_change(const AlterTableStmt *command)
 {
 	ListCell   *cell;
-	List	   *triggers = guards_not_always(table);
-
-	foreach(cell, triggers)
-		switch_on(pge_key_table_name(table), lfirst(cell));
-}
-
-/* The key table whose triggers the command switches, or InvalidOid. */
-static Oid
-switched_table(const AlterTableStmt *command, bool off)
-{
-	bool		found = false;
-	ListCell   *cell;
-	Oid			table;
 
 	foreach(cell, command->cmds)
-		found |= switches(lfirst_node(AlterTableCmd, cell)->subtype, off);
-	if (!found)
-		return InvalidOid;
-	table = RangeVarGetRelid(command->relation, NoLock, true);
-	return OidIsValid(table) && pge_key_table_name(table) != NULL ? table : InvalidOid;
+		if (switches(lfirst_node(AlterTableCmd, cell)->subtype))
+		return true;
+	return false;
 }
 
 static bool
-switches(AlterTableType type, bool off)
+switches(AlterTableType type)
 {
 	switch (type)
 	{
 		case AT_DisableTrig:
 		case AT_DisableTrigAll:
 		case AT_DisableTrigUser:
-			return true;
 		case AT_EnableTrig:
 		case AT_EnableReplicaTrig:
 		case AT_EnableTrigAll:
 		case AT_EnableTrigUser:
-			return !off;
+		case AT_EnableRowSecurity:
+		case AT_ForceRowSecurity:
+			return true;
 		default:
 			return false;
 	}
+}
+
+GuardSwitches
+pge_guard_switches(void)
+{
+	GuardSwitches found = {NIL, NIL, NIL};
+	ListCell   *cell;
+	List	   *tables = pge_key_tables();
+
+	foreach(cell, tables)
+	{
+		Oid			table = lfirst_oid(cell);
+		bool		forced;
+
+		found.triggers = list_concat(found.triggers, guards_not_always(table));
+		if (pge_key_table_hides_rows(table, &forced))
+			found.hiding = lappend_oid(found.hiding, table);
+		if (forced)
+			found.forced = lappend_oid(found.forced, table);
+	}
+	return found;
+}
+
+/* Of GuardTrigger, palloc'd. */
+static List *
+guards_not_always(Oid table)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	List	   *guards = NIL;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	row;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(table));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(row);
+		GuardTrigger *guard;
+
+		if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS || !pge_guard_function(trigger->tgfoid))
+			continue;
+		guard = palloc(sizeof(GuardTrigger));
+		guard->trigger = trigger->oid;
+		guard->table = table;
+		guard->name = trigger->tgname;
+		guard->enabled = trigger->tgenabled;
+		guards = lappend(guards, guard);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return guards;
+}
+
+void
+pge_guard_switches_keep(const GuardSwitches *before)
+{
+	GuardSwitches now = pge_guard_switches();
+	ListCell   *cell;
+
+	foreach(cell, now.triggers)
+		if (!was_so(lfirst(cell), before->triggers))
+		keep_on(lfirst(cell));
+	keep_shown(before->hiding, now.hiding);
+	keep_shown(before->forced, now.forced);
+}
+
+static bool
+was_so(const GuardTrigger *guard, const List *before)
+{
+	ListCell   *cell;
+
+	foreach(cell, before)
+	{
+		const GuardTrigger *other = lfirst(cell);
+
+		if (other->trigger == guard->trigger && other->enabled == guard->enabled)
+			return true;
+	}
+	return false;
+}
+
+static void
+keep_on(const GuardTrigger *guard)
+{
+	const char *table = pge_key_table_name(guard->table);
+
+	if (guard->enabled == TRIGGER_DISABLED && has_rows(guard->table))
+		pge_key_loss_refuse(psprintf("disable triggers of table \"envelope.%s\"", table),
+							pge_key_loss_living(), PGE_KEYS_ENDANGERED);
+	if (!pge_key_loss_allowed())
+		switch_on(table, NameStr(guard->name));
 }
 
 static bool
@@ -105,29 +180,17 @@ has_rows(Oid table)
 	return found;
 }
 
-/* Names, palloc'd. */
-static List *
-guards_not_always(Oid table)
+/* A dump without the rows that row security hides would still be a dump. */
+static void
+keep_shown(List *before, List *now)
 {
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	List	   *names = NIL;
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	row;
+	ListCell   *cell;
 
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(table));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(row);
-
-		if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS && pge_guard_function(trigger->tgfoid))
-			names = lappend(names, pstrdup(NameStr(trigger->tgname)));
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return names;
+	foreach(cell, now)
+		if (!list_member_oid(before, lfirst_oid(cell)))
+		pge_key_loss_refuse(psprintf("hide rows of table \"envelope.%s\"",
+									 pge_key_table_name(lfirst_oid(cell))),
+							pge_key_loss_living(), PGE_KEYS_ENDANGERED);
 }
 
 /* By a command, whose form, unlike the server's function, is that of all versions. */

@@ -57,9 +57,7 @@ static bool drops_a_trigger(void);
 static void after_alter(Oid class, Oid object, int part);
 static void after_create(Oid class, Oid object, int part);
 static void refuse(char *action, KeyHarm harm);
-static void after_command(const Node *statement);
-static void after_alter_table(const AlterTableStmt *statement);
-static bool hides_rows(const AlterTableStmt *statement);
+static void after_contents(const AlterExtensionContentsStmt *statement);
 static void process_utility(PlannedStmt *statement, const char *text, bool read_only,
 							ProcessUtilityContext context, ParamListInfo params,
 							QueryEnvironment *environment, DestReceiver *dest,
@@ -194,44 +192,10 @@ refuse(char *action, KeyHarm harm)
 
 /* Then the server has decided who may, and the tables are locked; an error undoes it. */
 static void
-after_command(const Node *statement)
+after_contents(const AlterExtensionContentsStmt *statement)
 {
-	const AlterExtensionContentsStmt *contents = (const AlterExtensionContentsStmt *) statement;
-
-	if (IsA(statement, AlterTableStmt))
-		after_alter_table((const AlterTableStmt *) statement);
-	else if (contents->action < 0 && strcmp(contents->extname, "pg_envelope") == 0)
+	if (statement->action < 0 && strcmp(statement->extname, "pg_envelope") == 0)
 		refuse(pstrdup("take an object out of extension \"pg_envelope\""), PGE_KEYS_ENDANGERED);
-}
-
-static void
-after_alter_table(const AlterTableStmt *statement)
-{
-	Oid			table;
-
-	pge_guard_triggers_keep(statement);
-	if (!hides_rows(statement))
-		return;
-	table = RangeVarGetRelid(statement->relation, NoLock, true);
-	if (pge_key_table_name(table) != NULL)
-		refuse(psprintf("hide rows of table \"envelope.%s\"", pge_key_table_name(table)),
-			   PGE_KEYS_ENDANGERED);
-}
-
-/* A dump without the rows that row security hides would still be a dump. */
-static bool
-hides_rows(const AlterTableStmt *statement)
-{
-	ListCell   *cell;
-
-	foreach(cell, statement->cmds)
-	{
-		AlterTableType type = lfirst_node(AlterTableCmd, cell)->subtype;
-
-		if (type == AT_EnableRowSecurity || type == AT_ForceRowSecurity)
-			return true;
-	}
-	return false;
 }
 
 static void
@@ -241,17 +205,26 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 				QueryCompletion *completion)
 {
 	const Node *node = statement->utilityStmt;
-	bool		may_harm = IsA(node, AlterTableStmt) || IsA(node, AlterExtensionContentsStmt);
+	bool		switches = IsA(node, AlterTableStmt) &&
+	pge_guard_switches_may_change((const AlterTableStmt *) node);
+	bool		contents = IsA(node, AlterExtensionContentsStmt);
+	GuardSwitches before = {NIL, NIL, NIL};
 	Command		outer = command;
 
 	command.statement = node;
 	command.may_lose = false;
+	if (switches)
+		before = pge_guard_switches();
 	PG_TRY();
 	{
 		prev_process_utility(statement, text, read_only, context, params,
 							 environment, dest, completion);
-		if (may_harm)			/* a CALL's own node may have gone by now */
-			after_command(node);
+
+		/* (a CALL's own node may have gone by now) */
+		if (switches)
+			pge_guard_switches_keep(&before);
+		if (contents)
+			after_contents((const AlterExtensionContentsStmt *) node);
 	}
 	PG_FINALLY();
 	{

@@ -47,6 +47,37 @@ pge_key_table_name(Oid table)
 	return NULL;
 }
 
+List *
+pge_key_tables(void)
+{
+	Oid			schema = get_namespace_oid("envelope", true);
+	List	   *found = NIL;
+
+	for (size_t i = 0; OidIsValid(schema) && i < lengthof(tables); i++)
+	{
+		Oid			table = get_relname_relid(tables[i], schema);
+
+		if (OidIsValid(table) && pge_key_table_name(table) != NULL)
+			found = lappend_oid(found, table);
+	}
+	return found;
+}
+
+bool
+pge_key_table_hides_rows(Oid table, bool *forced)
+{
+	HeapTuple	row = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	bool		hides = false;
+
+	*forced = false;
+	if (!HeapTupleIsValid(row))
+		return false;
+	hides = ((Form_pg_class) GETSTRUCT(row))->relrowsecurity;
+	*forced = ((Form_pg_class) GETSTRUCT(row))->relforcerowsecurity;
+	ReleaseSysCache(row);
+	return hides;
+}
+
 bool
 pge_key_table_has_keys(Oid table)
 {

@@ -13,10 +13,17 @@
 #include "postgres.h"
 
 #include "access/htup.h"
+#include "nodes/pg_list.h"
 #include "utils/relcache.h"
 
 /* The table's name, if the extension keeps keys or grants in it; else NULL. */
 extern const char *pge_key_table_name(Oid table);
+
+/* Those of them that there are, by oid. */
+extern List *pge_key_tables(void);
+
+/* Whether it has row security, and (forced) whether its owner would have, too. */
+extern bool pge_key_table_hides_rows(Oid table, bool *forced);
 
 /* Whether a key is lost if its rows are: not so for grants. */
 extern bool pge_key_table_has_keys(Oid table);

@@ -32,6 +32,13 @@ my %attack = (
 	'another trigger in place of the guard' => ['CREATE OR REPLACE TRIGGER envelope_guard BEFORE UPDATE ON envelope.wrapping FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
 		'DELETE FROM envelope.wrapping'],
 	'drop the guard' => ['DROP TRIGGER envelope_guard ON envelope.wrapping', 'DELETE FROM envelope.wrapping'],
+	'disable triggers, in a search_path that changes' => [q{SET LOCAL search_path = envelope; ALTER TABLE wrapping DISABLE TRIGGER ALL, ADD CHECK (set_config('search_path', 'pg_catalog', true) IS NOT NULL)},
+		'DELETE FROM envelope.wrapping'],
+	'drop what it is a partition of' => 'CREATE TABLE whole (LIKE envelope.dek) PARTITION BY LIST (dek_id); ALTER TABLE whole ATTACH PARTITION envelope.dek DEFAULT; DROP TABLE whole CASCADE',
+	'truncate what it is a partition of' => 'CREATE TABLE whole (LIKE envelope.wrapping) PARTITION BY LIST (dek_id); ALTER TABLE whole ATTACH PARTITION envelope.wrapping DEFAULT; TRUNCATE whole',
+	'drop what it inherits from' => 'CREATE TABLE base (LIKE envelope.wrapping); ALTER TABLE envelope.wrapping INHERIT base; DROP TABLE base CASCADE',
+	'truncate what it inherits from' => 'CREATE TABLE base (LIKE envelope.wrapping); ALTER TABLE envelope.wrapping INHERIT base; TRUNCATE base',
+	'fill a column that it inherits' => q{CREATE TABLE base (LIKE envelope.wrapping); ALTER TABLE envelope.wrapping INHERIT base; ALTER TABLE base ALTER wrapped TYPE bytea USING '\x00000000'::bytea},
 	'take a table out of the extension' => ['ALTER EXTENSION pg_envelope DROP TABLE envelope.wrapping', 'DROP TABLE envelope.wrapping'],
 );
 # What only a superuser may try: the tables are written by hand by nobody else.
@@ -40,9 +47,33 @@ my %by_hand = (
 	'delete a wrapping' => 'DELETE FROM envelope.wrapping',
 	'overwrite a wrapping' => q{UPDATE envelope.wrapping SET wrapped = '\x01010000'},
 	'change the URI of the KEK' => q{UPDATE envelope.kek SET uri = 'local:00000000-0000-4000-8000-000000000000'},
+	'mark the key as destroyed' => q{UPDATE envelope.key SET state = 'destroyed'},
+	'merge' => 'MERGE INTO envelope.wrapping USING (SELECT) one ON true WHEN MATCHED THEN DELETE',
+	'insert, and update instead' => q{INSERT INTO envelope.wrapping SELECT * FROM envelope.wrapping ON CONFLICT (dek_id, seq) DO UPDATE SET wrapped = '\x01010000'},
+	'update from another table' => q{UPDATE envelope.wrapping w SET wrapped = '\x01010000' FROM envelope.dek d WHERE d.dek_id = w.dek_id},
+	'delete from what it is a partition of' => 'CREATE TABLE whole (LIKE envelope.wrapping) PARTITION BY LIST (dek_id); ALTER TABLE whole ATTACH PARTITION envelope.wrapping DEFAULT; DELETE FROM whole',
+	'move it to another partition' => 'CREATE TABLE whole (LIKE envelope.wrapping) PARTITION BY LIST (seq); ALTER TABLE whole ATTACH PARTITION envelope.wrapping DEFAULT; CREATE TABLE part PARTITION OF whole FOR VALUES IN (77); UPDATE whole SET seq = 77',
+	'an event trigger that changes the search_path' => [q{CREATE FUNCTION public.path() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN PERFORM set_config('search_path', 'pg_catalog', true); END $f$;
+		CREATE EVENT TRIGGER path ON ddl_command_end EXECUTE FUNCTION public.path(); SET LOCAL search_path = envelope; ALTER TABLE wrapping DISABLE TRIGGER ALL},
+		'DELETE FROM envelope.wrapping'],
 	'supersede the last wrapping' => 'UPDATE envelope.wrapping SET wrapped = NULL, superseded = now()',
 	'replace the guard' => ['CREATE OR REPLACE FUNCTION functions.envelope_guard_row() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN RETURN OLD; END $f$',
 		'DELETE FROM envelope.wrapping'],
+);
+# What a data key is bound to, nobody changes.
+my %bound = (
+	'its number' => 'UPDATE envelope.dek SET dek_id = dek_id # 1',
+	'its key' => q{INSERT INTO parent VALUES ('other'); UPDATE envelope.dek SET key_id = 'other'},
+	'its version' => 'UPDATE envelope.dek SET version = 7',
+	'its algorithm' => q{UPDATE envelope.dek SET algorithm = 'AES256_GCM'},
+	'its keyring' => q{UPDATE envelope.dek SET keyring = '00000000-0000-4000-8000-000000000000'},
+	'its check value' => 'UPDATE envelope.dek SET check_value = sha256(check_value)',
+);
+# What an owner's trigger would do to it within a statement of ours, made by the function
+# and fired by somebody who rotates the key.
+my %spoils = (
+	'a trigger behind the guard' => ['zzz BEFORE UPDATE', 'NEW.check_value := sha256(NEW.check_value)'],
+	'a trigger before the guard' => ['aaa BEFORE INSERT OR UPDATE', q{NEW.state := 'destroyed'}],
 );
 # Its rows would not fit the tables of a new database, so that a dump could not be
 # restored; and what undoes it.
@@ -52,6 +83,8 @@ my %dumped = (
 );
 my %hidden = (
 	'row security' => 'ALTER TABLE envelope.dek ENABLE ROW LEVEL SECURITY',
+	'row security, in a search_path that changes' => q{SET LOCAL search_path = envelope; ALTER TABLE dek ENABLE ROW LEVEL SECURITY, ADD CHECK (set_config('search_path', 'pg_catalog', true) IS NOT NULL)},
+	'truncate keyring' => 'TRUNCATE envelope.keyring',
 	'row security for the owner' => 'ALTER TABLE envelope.dek FORCE ROW LEVEL SECURITY',
 	'an unlogged table' => 'ALTER TABLE envelope.wrapping SET UNLOGGED',
 );
@@ -68,7 +101,8 @@ sub install
 	my $node = PgEnvelope::Cluster->new($name, extension => 0, %settings);
 	$node->safe_psql('postgres', $_) for 'CREATE ROLE installer SUPERUSER LOGIN', 'CREATE SCHEMA functions AUTHORIZATION installer',
 	  'CREATE TABLE parent (key_id text PRIMARY KEY)', 'ALTER TABLE parent OWNER TO installer',
-	  'GRANT CREATE ON DATABASE postgres TO installer', 'GRANT CREATE ON SCHEMA public TO installer';
+	  'GRANT CREATE ON DATABASE postgres TO installer', 'GRANT CREATE ON SCHEMA public TO installer',
+	  'GRANT SET ON PARAMETER session_replication_role TO installer';
 	$node->safe_psql('postgres', q{
 		SET client_min_messages = error;
 		SET SESSION AUTHORIZATION installer;
@@ -78,12 +112,12 @@ sub install
 		SET search_path = functions, public;
 		SELECT envelope_create_kek('main'), envelope_create_key('acme', 'main');
 	});
-	$node->safe_psql('postgres', $_) for q{CREATE TABLE sealed AS SELECT functions.envelope_encrypt('a value', 'acme') AS ssn},
+	$node->safe_psql('postgres', $_) for q{CREATE TABLE public.sealed AS SELECT functions.envelope_encrypt('a value', 'acme') AS ssn},
 	  'ALTER ROLE installer NOSUPERUSER';
 	return $node;
 }
 
-my $opens = q{SELECT functions.envelope_cache_flush(); SELECT functions.envelope_decrypt(ssn, 'acme') FROM sealed};
+my $opens = q{SELECT functions.envelope_cache_flush(); SELECT functions.envelope_decrypt(ssn, 'acme') FROM public.sealed};
 my @everybody = ([ 'plain', '%s' ], [ 'in DO', 'DO $do$ BEGIN %s; END $do$' ]);
 my $replica = [ 'as replica', 'SET LOCAL session_replication_role = replica; %s' ];
 
@@ -94,6 +128,8 @@ like($super->query($opens), qr/a value/, 'the control: the value opens');
 sub tried_by
 {
 	my ($session, $who, $attacks, @ways) = @_;
+	my $refused = $attacks == \%bound ? qr/ERROR:  23001: column "\w+" of a data key never changes/
+	  : qr/ERROR:  KE014: cannot .* data key would be lost|ERROR:  KE014: cannot .* data key could be lost/;
 	for my $name (sort keys %$attacks)
 	{
 		my $statement = $attacks->{$name};
@@ -103,7 +139,7 @@ sub tried_by
 			$session->query('BEGIN');
 			my (undef, $err) = $session->try(sprintf $way->[1], $statement);
 			$session->query('ROLLBACK');
-			like($err, qr/ERROR:  KE014: cannot .* data key would be lost|ERROR:  KE014: cannot .* data key could be lost/, "$name, $way->[0], as $who");
+			like($err, $refused, "$name, $way->[0], as $who");
 		}
 	}
 	return;
@@ -111,7 +147,17 @@ sub tried_by
 
 tried_by($super, 'superuser', { %attack, %by_hand, %dumped, %hidden }, @everybody, $replica);
 tried_by($super, 'superuser', \%as_replica, $replica);
-tried_by($owner, 'owner', { %attack, %dumped, %hidden }, @everybody);
+tried_by($super, 'superuser', \%bound, @everybody, $replica);
+tried_by($owner, 'owner', { %attack, %dumped, %hidden }, @everybody, $replica);
+# What the server itself keeps from being dropped alone.
+for my $session ($super, $owner)
+{
+	for my $member ('SCHEMA envelope', 'TABLE envelope.dek', 'FUNCTION functions.envelope_guard_row()')
+	{
+		my (undef, $err) = $session->try("DROP $member CASCADE");
+		like($err, qr/ERROR:  2BP01: .* because extension pg_envelope requires it/, "drop $member");
+	}
+}
 like($super->query($opens), qr/a value/, 'and the value opens still');
 
 # What the owner of the tables has put there runs inside of our statements, and has no
@@ -140,7 +186,25 @@ for my $name (sort keys %inside)
 	$super->query($_) for 'BEGIN', 'SET LOCAL ROLE installer', $inside{$name}, 'RESET ROLE';
 	my (undef, $err) = $super->try(q{SELECT functions.envelope_disable_key('acme')});
 	$super->query('ROLLBACK');
-	like($err, qr/ERROR:  (?:42501: cannot change table .* by hand|KE014: a rule that is not of)/, "inside of our statement: $name");
+	like($err, qr/ERROR:  (?:42501: cannot change table .* by hand|KE014: a rule that is not of|KE014: trigger "climb" could change the rows)/, "inside of our statement: $name");
+}
+sub spoiled
+{
+	my ($name) = @_;
+	my ($trigger, $does) = @{ $spoils{$name} };
+	$super->query($_) for 'BEGIN', 'SET LOCAL ROLE installer', "CREATE FUNCTION public.spoil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN $does; RETURN NEW; END'" =~ s/'destroyed'/''destroyed''/r,
+	  "CREATE TRIGGER $trigger ON envelope.dek FOR EACH ROW EXECUTE FUNCTION public.spoil()", 'RESET ROLE', 'SAVEPOINT made';
+	my (undef, $err) = $super->try(q{SELECT functions.envelope_rotate_key('acme')});
+	$super->query('ROLLBACK TO made') if $err ne '';
+	my ($out) = $super->try($opens);
+	$super->query('ROLLBACK');
+	return ($out, $err);
+}
+for my $name (sort keys %spoils)
+{
+	my ($out, $err) = spoiled($name);
+	like($err, qr/ERROR:  KE014: trigger "\w+" could change the rows of table "envelope.dek"/, "inside of our statement: $name");
+	like($out, qr/a value/, 'which changes nothing');
 }
 like($super->query($opens), qr/a value/, 'and the value opens still');
 
@@ -166,22 +230,21 @@ sub loses
 	{
 		my $statement = $attacks->{$name};
 		$session->query('BEGIN');
+		$session->query('SET LOCAL ROLE installer') if $who eq 'owner';
 		$session->query(sprintf $way->[1], $_) for ref $statement ? @$statement : $statement;
-		$session->query('RESET ROLE') if $who eq 'owner';
+		$session->query('RESET ROLE');
 		my ($out) = $session->try($opens);
 		$session->query('ROLLBACK');
 		unlike($out, qr/a value/, "without the guard it is lost: $name, $way->[0], as $who");
 	}
 	return;
 }
-loses($super, 'superuser', { %attack, %by_hand }, $everybody[0]);
+loses($super, 'superuser', { %attack, %by_hand, %bound }, $everybody[0]);
+unlike((spoiled($_))[0], qr/a value/, "without the guard it is lost: $_") for sort keys %spoils;
 loses($super, 'superuser', \%as_replica, $replica);
 like($super->query($opens), qr/a value/, 'and opens when nothing is done');
 # (An owner's TRUNCATE is writing by hand.)
-for my $name (grep { !ref $attack{$_} && $attack{$_} !~ /^TRUNCATE/ } sort keys %attack)
-{
-	loses($super, 'owner', { $name => "SET ROLE installer; $attack{$name}" }, $everybody[0]);
-}
+loses($super, 'owner', { map { ($_ => $attack{$_}) } grep { !/truncate/ } keys %attack }, $everybody[0]);
 
 # Whether a dump of the server restores to keys that open.
 sub restores
