@@ -15,13 +15,9 @@
 uint32
 pge_wait_event_agent(void)
 {
-#if PG_VERSION_NUM >= 170000
 	static uint32 event = 0;
 
 	if (event == 0)
-		event = WaitEventExtensionNew("PgEnvelopeAgent");
+		event = PGE_NEW_WAIT_EVENT("PgEnvelopeAgent");
 	return event;
-#else
-	return PG_WAIT_EXTENSION;
-#endif
 }

@@ -44,6 +44,13 @@
 	(query->already_executed = true, execute_once = false)
 #endif
 
+/* 17 lets an extension name what it waits for. */
+#if PG_VERSION_NUM >= 170000
+#define PGE_NEW_WAIT_EVENT(name)	WaitEventExtensionNew(name)
+#else
+#define PGE_NEW_WAIT_EVENT(name)	PG_WAIT_EXTENSION
+#endif
+
 /* What pg_stat_activity shows for a backend that waits for the agent. */
 extern uint32 pge_wait_event_agent(void);
 

@@ -109,6 +109,7 @@ PLANTED = [
     ("no-server-headers", c("src/format/x.c", "#include <jansson.h>\n")),
     ("no-server-headers", c("src/base/status.c", '#include "base/settings.h"\n')),
     ("version-if", c("src/cache/x.c", "#if PG_VERSION_NUM < 160000\n#endif\n")),
+    ("version-if", c("src/base/compat.c", "#if PG_VERSION_NUM >= 170000\n#endif\n")),
     ("version-if", c("src/cache/x.h", "#if 1\n#elif defined(X) && PG_VERSION_NUM > 1\n#endif\n")),
     ("base-names", c("src/cache/seal.c", "")),
     ("base-names", c("src/agent/keeper.c", "")),
