@@ -1,7 +1,7 @@
 # 16 clients seal, open, create, rotate, rewrap, disable, enable, flush, prewarm and roll
 # back on keys that they share, while backends, agent, keeper and server are killed and
 # paused.  Who asked what and what was acknowledged is written down, and a checker
-# (PgEnvelope/History.pm) that first has rejected six doctored histories, of a small
+# (PgEnvelope/History.pm) that first has rejected seven doctored histories, of a small
 # one and again of this one, decides whether a server that loses no key can have told it.
 #
 # PGE_HISTORY_SECONDS (50; "make check-history SECONDS=600"), PGE_SEED repeats the choices.
@@ -67,7 +67,7 @@ my $node = PgEnvelope::Cluster->new('history', restart_after_crash => 'on', auto
 my $started = clock_gettime(CLOCK_MONOTONIC);
 my (@history, %done, $serial);
 my @clients = map { { number => $_ } } 1 .. $clients;
-my (@keys, %disabled, @sealed, @dead);		# what the clients know: acknowledged, and what must not open
+my (@keys, %disabled, %granted, %revoked, @sealed, @dead);		# what the clients know: acknowledged, and what must not open
 
 sub now { return clock_gettime(CLOCK_MONOTONIC) - $started; }
 sub any { return $_[ int rand @_ ]; }
@@ -76,6 +76,17 @@ sub a_key { return rand() < 0.5 ? any(@keys[ ($#keys < 7 ? 0 : $#keys - 7) .. $#
 # One that somebody is just about to open again; and one that has been disabled for a while.
 sub a_key_to_disable { return rand() < 0.5 ? any(map { $_->{op} && defined $_->{op}{since} ? $_->{op}{key} : () } @clients) // a_key() : a_key(); }
 sub a_key_to_enable  { return any(grep { now() > $disabled{$_} + 0.3 } keys %disabled) // a_key(); }
+
+# The same of what a reader may.
+sub a_key_to_revoke { return rand() < 0.5 ? any(map { $_->{op} && $_->{op}{reader} && defined $_->{op}{since} ? $_->{op}{key} : () } @clients) // a_key() : any(keys %granted) // a_key(); }
+sub a_key_to_grant { return any(grep { now() > $revoked{$_} + 0.5 } keys %revoked) // a_key(); }
+
+# What he may open, as far as is known, or may not open any more.
+sub sealed_for_reader
+{
+	my $keys = rand() < 0.8 ? \%granted : \%revoked;
+	return any(grep { exists $keys->{ $_->{key} } } map { any(@sealed) } 1 .. 10) // any(@sealed);
+}
 sub a_kek { return 'kek' . (1 + int rand $keks); }
 
 sub value_of { return "value $serial"; }
@@ -94,6 +105,10 @@ my @operations = (
 	[ 1, sub { return making('create', "k$serial", 'ROLLBACK TO s; COMMIT') } ],
 	[ 4, sub { my $key = a_key_to_disable(); return { op => 'disable', key => $key, sql => "SELECT envelope_disable_key('$key')" } } ],
 	[ 6, sub { my $key = a_key_to_enable(); return { op => 'enable', key => $key, sql => "SELECT envelope_enable_key('$key')" } } ],
+	[ 6, sub { return as_reader(open_of(sealed_for_reader())) } ],
+	[ 4, sub { return as_reader(open_twice(sealed_for_reader())) } ],
+	[ 3, sub { my $key = a_key_to_revoke(); return { op => 'revoke', key => $key, sql => "SELECT envelope_revoke('$key', 'reader', '{decrypt}')" } } ],
+	[ 5, sub { my $key = a_key_to_grant(); return { op => 'grant', key => $key, sql => "SELECT envelope_grant('$key', 'reader', '{decrypt}')" } } ],
 	[ 1, sub { return other('SELECT envelope_cache_flush()') } ],
 	[ 1, sub { return other('SELECT envelope_prewarm()') } ],
 	[ 1, sub { return other(q{SELECT count(*) FROM rewrap_all('%s', '%s')}, a_kek(), a_kek()) } ],
@@ -116,13 +131,15 @@ sub open_of
 }
 
 # Again in the same statement, a tenth of a second later: what was committed meanwhile counts.
+# (By one call for two rows: each call hears of commits by itself when it is first made.)
 sub open_twice
 {
 	my ($seal) = @_;
 	my $op = open_of($seal);
-	my ($open) = $op->{sql} =~ /^SELECT (.*)/;
-	return { %$op, since => now() + 0.1, sql => "SELECT CASE WHEN $open IS NOT NULL THEN CASE WHEN pg_sleep(0.1)::text = '' THEN $open END END" };
+	return { %$op, since => now() + 0.1, sql => "$op->{sql} FROM generate_series(1, 2) i WHERE i = 1 OR pg_sleep(0.1)::text = ''" };
 }
+
+sub as_reader { my ($op) = @_; return { %$op, reader => 1, sql => "SET LOCAL ROLE reader; $op->{sql}" }; }
 
 # A new key or version and a value under it in one transaction, and how that ends.
 sub making
@@ -183,6 +200,9 @@ sub remember
 	push @keys, $op->{key} if $op->{op} eq 'create' && !$op->{rollback};
 	$disabled{ $op->{key} } = now() if $op->{op} eq 'disable';
 	delete $disabled{ $op->{key} } if $op->{op} eq 'enable';
+	my ($to, $from) = $op->{op} eq 'grant' ? (\%granted, \%revoked) : $op->{op} eq 'revoke' ? (\%revoked, \%granted) : return;
+	$to->{ $op->{key} } = now();
+	delete $from->{ $op->{key} };
 	return;
 }
 
@@ -265,7 +285,7 @@ sub hup_keeper { my $pid = $node->keeper_pid; kill 'HUP', $pid if $pid; return; 
 #
 
 my $admin = $node->session;
-$admin->query($_) for q{SET client_min_messages = error}, map { "SELECT envelope_create_kek('kek$_')" } 1 .. $keks;
+$admin->query($_) for q{SET client_min_messages = error}, q{CREATE ROLE reader}, map { "SELECT envelope_create_kek('kek$_')" } 1 .. $keks;
 $admin->close;
 $serial = 0;
 
@@ -356,7 +376,7 @@ diag('and ' . join ', ', map { "$_ $struck{$_}" } sort keys %struck);
 my $history = PgEnvelope::History::read_file($file);
 accepted($history, 'this one');
 try_checker($history, 'this one');
-cmp_ok($done{"$_ ok"} // 0, '>=', 10, "many were answered: $_") for qw(seal open create rotate disable enable other);
+cmp_ok($done{"$_ ok"} // 0, '>=', 10, "many were answered: $_") for qw(seal open create rotate disable enable grant revoke other);
 cmp_ok(scalar(grep { /^kill|^pause/ } keys %struck), '>=', 4, 'and processes were killed and paused meanwhile');
 $node->stop;
 done_testing();

@@ -12,7 +12,9 @@
 #	open (key, sealed)			value: what it opened to, "since": not before then; "final": the server is at rest
 #	create, rotate (key, plain)	and seals with it; value: what was sealed; of a rotation also
 #					"version", which it returned; "rollback": no commit follows
-#	disable, enable (key)		other (what): nothing that is judged but its error
+#	disable, enable (key)
+#	grant, revoke (key)			to the reader, who has no right at first: "reader" marks what is opened as that role
+#	other (what)				nothing that is judged but its error
 #
 # SPDX-License-Identifier: PostgreSQL
 package PgEnvelope::History;
@@ -31,6 +33,12 @@ my $never = 9**9**9;
 my $excused = qr/^(?:KE006|KE007|40001|57014|57P0[1-5])$/;
 # A KEK may be retired under whoever makes a data key, and a key disabled.
 my %excused = (create => qr/^KE011$/, rotate => qr/^(?:KE004|KE011)$/, seal => qr/^KE004$/, open => qr/^KE004$/, other => qr/^KE011$/);
+
+# What one operation gives and another takes back, if it is given at first; who must have it, what
+# the others are told, and what it is called when they have it or when one of the first has not.
+my @taken_back = (
+	{ give => 'enable', take => 'disable', given => 1, needs => sub { $_[0]{op} =~ /^(?:seal|open|rotate)$/ }, code => 'KE004', kind => 'disabled' },
+	{ give => 'grant', take => 'revoke', given => 0, needs => sub { $_[0]{reader} }, code => '42501', kind => 'revoked' });
 
 sub read_file
 {
@@ -58,7 +66,7 @@ sub decode_flat
 sub encode_flat
 {
 	my ($object) = @_;
-	my %number = map { ($_ => 1) } qw(client final id rollback since t version);
+	my %number = map { ($_ => 1) } qw(client final id reader rollback since t version);
 	return '{' . join(', ', map { qq{"$_": } . ($number{$_} ? $object->{$_} : '"' . ($object->{$_} =~ s/(["\\])/\\$1/gr) . '"') }
 		grep { defined $object->{$_} } sort keys %$object) . '}';
 }
@@ -112,7 +120,7 @@ sub check
 	check_final(\%h);
 	check_rolled_back(\%h);
 	check_opens(\%h);
-	check_disabled(\%h);
+	check_taken_back(\%h, $_) for @taken_back;
 	check_deks(\%h);
 	check_rotations(\%h);
 	return @{ $h{wrong} };
@@ -230,35 +238,35 @@ sub check_opens
 		elsif ($op->{answer} eq 'error')
 		{
 			next if $op->{code} =~ $excused && !$op->{final};
-			my @expected = ($dead ? qw(KE003 42704) : (), $foreign ? qw(KE001 KE003 KE004) : $op->{final} ? () : 'KE004');
+			my @expected = ($dead ? qw(KE003 42704) : (), $foreign ? qw(KE001 KE003 KE004) : $op->{final} ? () : 'KE004', $op->{reader} ? '42501' : ());
 			wrong($h, 'lost', told($op) . " of what " . told($seal) . " sealed failed with $op->{code}") unless grep { $op->{code} eq $_ } @expected;
 		}
 	}
 	return;
 }
 
-# Disabled by one who knew it, and enabled by nobody who can have done it since.
-sub check_disabled
+# Taken back by one who knew it, and given by nobody who can have done it since.
+sub check_taken_back
 {
-	my ($h) = @_;
+	my ($h, $right) = @_;
 	for my $key (sort keys %{ $h->{by_key} })
 	{
-		my @ops = @{ $h->{by_key}{$key} };
-		my @disable = grep { $_->{op} eq 'disable' && $_->{answer} ne 'error' } @ops;
-		my @enable = grep { $_->{op} eq 'enable' && $_->{answer} ne 'error' } @ops;
-		for my $op (grep { $_->{op} =~ /^(?:seal|open|rotate)$/ } @ops)
+		my @ops = grep { $_->{answer} ne 'error' || $_->{code} eq $right->{code} } @{ $h->{by_key}{$key} };
+		my @take = grep { $_->{op} eq $right->{take} && $_->{answer} ne 'error' } @ops;
+		my @give = grep { $_->{op} eq $right->{give} && $_->{answer} ne 'error' } @ops;
+		for my $op (grep { $right->{needs}->($_) } @ops)
 		{
 			if (is_ok($op))
 			{
-				my $last = last_before($op->{since} // $op->{t}, @disable);
-				wrong($h, 'disabled', told($op) . ' went well after ' . told($last))
-				  if $last && !grep { $_->{t} < $op->{e} && $_->{e} > $last->{t} } @enable;
+				my $last = last_before($op->{since} // $op->{t}, @take);
+				wrong($h, $right->{kind}, told($op) . ' went well ' . ($last ? 'after ' . told($last) : "before any $right->{give}"))
+				  if ($last || !$right->{given}) && !grep { $_->{t} < $op->{e} && (!$last || $_->{e} > $last->{t}) } @give;
 			}
-			elsif ($op->{answer} eq 'error' && $op->{code} eq 'KE004')
+			elsif ($op->{answer} eq 'error')
 			{
-				my $last = last_before($op->{t}, @enable);
-				wrong($h, 'not disabled', told($op) . ' was refused, and nobody can have disabled it')
-				  unless grep { $_->{t} < $op->{e} && (!$last || $_->{e} > $last->{t}) } @disable;
+				my $last = last_before($op->{t}, @give);
+				wrong($h, "not $right->{kind}", told($op) . " was refused, and nobody can have sent a $right->{take}")
+				  if ($last || $right->{given}) && !grep { $_->{t} < $op->{e} && (!$last || $_->{e} > $last->{t}) } @take;
 			}
 		}
 	}
@@ -339,7 +347,7 @@ sub check_rotations
 }
 
 #
-# Six histories that must not pass, each by one edit of a good one: [ its kind, the edit ].
+# Seven histories that must not pass, each by one edit of a good one: [ its kind, the edit ].
 # An edit that finds nothing to edit returns 0.
 #
 sub doctors
@@ -349,7 +357,8 @@ sub doctors
 		'two active versions' => [ 'two active', \&make_two_active ],
 		q{a foreign tenant's DEK} => [ 'foreign', \&take_foreign_dek ],
 		'an acknowledged rotation that is missing' => [ 'rotation', \&drop_rotation ],
-		'a value opened after an acknowledged disable' => [ 'disabled', \&open_disabled ],
+		'a value opened after an acknowledged disable' => [ 'disabled', sub { open_taken_back($_[0], $taken_back[0]) } ],
+		'a value opened by a reader after an acknowledged revoke' => [ 'revoked', sub { open_taken_back($_[0], $taken_back[1]) } ],
 		'a rolled-back key that is alive' => [ 'alive', \&revive_key ]);
 }
 
@@ -411,18 +420,18 @@ sub drop_rotation
 	return 0;
 }
 
-sub open_disabled
+sub open_taken_back
 {
-	my ($history) = @_;
+	my ($history, $right) = @_;
 	my %answer = answers($history);
 	my %plain = map { ($answer{ $_->{id} }{value} // '' => $_) } asked($history, sub { defined $_[0]{plain} });
-	my @disabled = grep { ($answer{ $_->{id} }{answer} // '') eq 'ok' } asked($history, sub { $_[0]{op} eq 'disable' });
-	my @enabled = grep { ($answer{ $_->{id} }{answer} // 'lost') ne 'error' } asked($history, sub { $_[0]{op} eq 'enable' });
-	for my $open (grep { ($answer{ $_->{id} }{code} // '') eq 'KE004' && $plain{ $_->{sealed} }{key} eq $_->{key} } asked($history, sub { $_[0]{op} eq 'open' }))
+	my @taken = grep { ($answer{ $_->{id} }{answer} // '') eq 'ok' } asked($history, sub { $_[0]{op} eq $right->{take} });
+	my @given = grep { ($answer{ $_->{id} }{answer} // 'lost') ne 'error' } asked($history, sub { $_[0]{op} eq $right->{give} });
+	for my $open (grep { ($answer{ $_->{id} }{code} // '') eq $right->{code} && $plain{ $_->{sealed} }{key} eq $_->{key} } asked($history, sub { $_[0]{op} eq 'open' }))
 	{
-		my ($disable) = sort { $b->{t} <=> $a->{t} } grep { $_->{key} eq $open->{key} && $answer{ $_->{id} }{t} < $open->{t} } @disabled or next;
+		my ($take) = sort { $b->{t} <=> $a->{t} } grep { $_->{key} eq $open->{key} && $answer{ $_->{id} }{t} < $open->{t} } @taken or next;
 		my $answer = $answer{ $open->{id} };
-		next if grep { $_->{key} eq $open->{key} && $_->{t} < $answer->{t} && (($answer{ $_->{id} }{answer} // 'lost') eq 'lost' || $answer{ $_->{id} }{t} > $disable->{t}) } @enabled;
+		next if grep { $_->{key} eq $open->{key} && $_->{t} < $answer->{t} && (($answer{ $_->{id} }{answer} // 'lost') eq 'lost' || $answer{ $_->{id} }{t} > $take->{t}) } @given;
 		delete $answer->{code};
 		@$answer{qw(answer value)} = ('ok', $plain{ $open->{sealed} }{plain});
 		return 1;
