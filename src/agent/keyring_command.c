@@ -521,7 +521,7 @@ apply_restore(Keyring *keyring, void *arg, char *detail)
 	}
 	if (restore->lost > 0 && !restore->force)
 	{
-		pge_kms_detail(detail, "The keyring holds %u versions of KEKs that the backup lacks; what they wrap would be lost. Back it up first, then use --force.", restore->lost);
+		pge_kms_detail(detail, "The keyring holds %u versions of KEKs that the backup lacks; what they wrap would be lost. \"import\" adds those of the backup and keeps these; --force replaces the file, so back it up first.", restore->lost);
 		return PGE_INVALID;
 	}
 	status = pge_keyring_copy(restore->source, &copy);

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PgEnvelope::Cluster->new('partial', extension => 0);
-$node->safe_psql('postgres', $_) for 'CREATE ROLE goes', 'CREATE ROLE stays', 'CREATE DATABASE app';
+$node->safe_psql('postgres', $_) for 'CREATE ROLE goes', 'CREATE ROLE stays', 'CREATE ROLE app_owner LOGIN', 'CREATE DATABASE app OWNER app_owner';
 $node->create_extension('app');
 PgEnvelope::Estate::make($node, 'app');
 my $keys = PgEnvelope::Estate::keys($node, 'app');
@@ -30,7 +30,7 @@ for my $row (split /\n/, $table)
 	ok(@options > 0, "options: $what");
 	for my $options (@options)
 	{
-		is_deeply([ contents(dump_with($options)) ], [ map { $yes{$_} } @said ], "pg_dump $options: keys, extension, rows as README says");
+		is_deeply([ contents(dump_with($options, $_)) ], [ map { $yes{$_} } @said ], "pg_dump $options: keys, extension, rows as README says, by $_") for $node->superuser, 'app_owner';
 		$tried{$options} = 1;
 	}
 }
@@ -61,8 +61,8 @@ done_testing();
 
 sub dump_with
 {
-	my ($options) = @_;
-	my ($out, $err) = run_command([ $node->installed_command('pg_dump'), '-d', $node->connstr('app'), split / /, $options ]);
+	my ($options, $user) = @_;
+	my ($out, $err) = run_command([ $node->installed_command('pg_dump'), '-d', $node->connstr('app'), '-U', $user // $node->superuser, split / /, $options ]);
 	BAIL_OUT("pg_dump $options: $err") if $? != 0;
 	return $out;
 }
