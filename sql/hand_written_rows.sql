@@ -69,6 +69,42 @@ DELETE FROM envelope.keyring;
 UPDATE envelope.keyring SET uuid = '00000000-0000-4000-8000-000000000000';
 \set VERBOSITY terse
 RESET session_replication_role;
+-- nor by another table's foreign key, a cursor, a prepared statement, or in a block that catches it
+CREATE TABLE hand_parent (key_id text COLLATE "C" PRIMARY KEY);
+INSERT INTO hand_parent SELECT key_id FROM envelope.key;
+ALTER TABLE envelope.dek ADD CONSTRAINT hand_parent FOREIGN KEY (key_id) REFERENCES hand_parent ON DELETE CASCADE ON UPDATE CASCADE;
+DELETE FROM hand_parent WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+UPDATE hand_parent SET key_id = 'hind' WHERE key_id = 'hand';
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY sqlstate
+TRUNCATE hand_parent CASCADE;
+\set VERBOSITY terse
+ALTER TABLE envelope.dek DROP CONSTRAINT hand_parent;
+DROP TABLE hand_parent;
+BEGIN;
+DECLARE hand_cursor CURSOR FOR SELECT * FROM envelope.wrapping WHERE kek = 'hand_kek' FOR UPDATE;
+FETCH hand_cursor \g /dev/null
+DELETE FROM envelope.wrapping WHERE CURRENT OF hand_cursor;
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+PREPARE hand_delete AS DELETE FROM envelope.wrapping WHERE kek = 'hand_kek';
+EXECUTE hand_delete;
+\echo :LAST_ERROR_SQLSTATE
+DEALLOCATE hand_delete;
+DO $$
+DECLARE attack text;
+BEGIN
+	FOREACH attack IN ARRAY ARRAY['DELETE FROM envelope.wrapping', 'TRUNCATE envelope.dek', 'DROP EXTENSION pg_envelope CASCADE',
+		'ALTER TABLE envelope.wrapping DISABLE TRIGGER ALL', 'DELETE FROM envelope.wrapping'] LOOP
+		BEGIN
+			EXECUTE attack;
+		EXCEPTION WHEN SQLSTATE 'KE014' THEN
+			RAISE INFO '%', SQLSTATE;
+		END;
+	END LOOP;
+END $$;
+SELECT count(*) AS still_there FROM envelope.wrapping WHERE kek = 'hand_kek' AND superseded IS NULL;
 -- of two wrappings one may go, but not both, in one statement either
 SET client_min_messages = error;
 SELECT envelope_create_kek('hand_second') IS NOT NULL AS made;
