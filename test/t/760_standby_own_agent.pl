@@ -11,7 +11,11 @@ use File::Copy;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $primary = PgEnvelope::Cluster->new('primary', allows_streaming => 1);
+my $primary = PgEnvelope::Cluster->new('primary', start => 0, allows_streaming => 1);
+PgEnvelope::Cluster::replace_file(my $services = $primary->basedir . '/kms.conf', "[local]\nallow_destroy = on\n");
+$primary->append_conf('postgresql.conf', "pg_envelope.kms_config_file = '$services'");
+$primary->start;
+$primary->create_extension;
 my @keys = qw(disabled rotated destroyed revoked);
 $primary->safe_psql('postgres', q{SET client_min_messages = error; SELECT envelope_create_kek('main'); CREATE ROLE reader LOGIN});
 $primary->safe_psql('postgres', qq{SELECT envelope_create_key('$_', 'main'), envelope_grant('$_', 'reader', '{encrypt,decrypt}')}) for @keys;
@@ -102,6 +106,26 @@ like(visit(opened('late')), qr/^ERROR:  KE012: .*^DETAIL:  Version 2 of KEK "\Q$
 is(visit(opened('rotated')), 'of rotated', 'all else opens');
 copy_keyring();
 is(visit(opened('late')), 'of late', 'a newer copy is read without a word to the server');
+
+# A new KEK takes over, and the old one is destroyed: by replay, with nobody connected.
+meanwhile(q{SELECT envelope_create_kek('next')});
+my $next = $primary->safe_psql('postgres', q{SELECT uri FROM envelope.kek WHERE name = 'next'});
+meanwhile(q{SELECT count(*) FROM rewrap_all('main', 'next')});
+is(visit(opened('late')), 'of late', 'rewrapped while nobody was connected: what is in memory opens');
+like(visit(q{SELECT envelope_cache_flush(); } . opened('late')), qr/^ERROR:  KE012: .*^DETAIL:  Version 1 of KEK "\Q$next\E" is not in the keyring\.$/ms, 'a copy of before the new KEK: the error names it');
+copy_keyring();
+is(visit(q{SELECT envelope_cache_flush() * 0 + envelope_prewarm()}), '5', 'with a newer copy all data keys are unwrapped');
+meanwhile(qq{SELECT envelope_destroy_kek('main', '$kek', true)});
+is(visit(q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM envelope.kek}), 'main destroyed, next enabled', 'a KEK destroyed while nobody was connected');
+copy_keyring();
+is(visit(q{SELECT envelope_cache_flush() * 0 + envelope_prewarm()}), '5', 'nothing that lives needs it');
+is(visit(opened($_)), "of $_", "all opens: $_") for qw(disabled rotated late);
+
+# What changes nothing can be asked here.
+is(visit(q{SELECT count(*) FROM envelope_verify('t', 'sealed') WHERE key_id IS NULL}), '0', 'envelope_verify');
+is(visit(q{SELECT jsonb_array_length(envelope_export_keyring() -> 'keys')}), '5', 'envelope_export_keyring');
+like(visit($_), qr/^ERROR:  25006:/, "not here: $_") for q{SELECT envelope_import_keyring(envelope_export_keyring())}, q{SELECT envelope_mark_compromised('rotated', 1)},
+  q{SELECT envelope_disable_key('rotated')}, q{SELECT envelope_destroy_key('disabled')}, q{SELECT envelope_revoke('rotated', 'reader')};
 
 $standby->stop;
 $primary->stop;

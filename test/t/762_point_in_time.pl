@@ -1,5 +1,6 @@
-# Point-in-time recovery to before and to after a rotation, with the keyring of then and of
-# now: what a keyring has opens, what it lacks is named, and a newer copy mends that.
+# Point-in-time recovery to before and to after a rotation, of a KEK's version and onto another
+# KEK, with the keyring of then and of now, and with one that the old KEK was destroyed in: what
+# a keyring has opens, what it lacks is named, and the right copy mends that.
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
@@ -10,6 +11,8 @@ use Test::More;
 
 my $node = PgEnvelope::Cluster->new('main', start => 0, allows_streaming => 1);
 $node->enable_archiving;
+PgEnvelope::Cluster::replace_file(my $services = $node->basedir . '/kms.conf', "[local]\nallow_destroy = on\n");
+$node->append_conf('postgresql.conf', "pg_envelope.kms_config_file = '$services'");
 $node->start;
 $node->create_extension;
 $node->safe_psql('postgres', q{SET client_min_messages = error;
@@ -20,9 +23,12 @@ my $then = slurp_file($node->keyring_file);
 $node->safe_psql('postgres', q{SELECT pg_create_restore_point('before')});
 $node->safe_psql('postgres', qq{SET client_min_messages = error; $_}) for q{SELECT envelope_rotate_kek('main')},
   q{SELECT envelope_rotate_key('acme')}, q{INSERT INTO t VALUES (2, envelope_encrypt('after', 'acme'))}, q{SELECT pg_create_restore_point('after')},
-  q{SELECT envelope_disable_key('acme')};
+  q{SELECT envelope_create_kek('next')}, q{SELECT count(*) FROM rewrap_all('main', 'next')}, q{SELECT pg_create_restore_point('moved')}, q{SELECT envelope_disable_key('acme')};
 my $now = slurp_file($node->keyring_file);
-my $kek = $node->safe_psql('postgres', q{SELECT uri FROM envelope.kek});
+my ($kek, $next) = split /\n/, $node->safe_psql('postgres', q{SELECT uri FROM envelope.kek ORDER BY name});
+$node->safe_psql('postgres', qq{SELECT envelope_destroy_kek('main', '$kek', true)});
+my $destroyed = slurp_file($node->keyring_file);
+my %name_of = ($then => 'then', $now => 'now', $destroyed => 'destroyed');
 my $segment = $node->safe_psql('postgres', q{SELECT pg_walfile_name(pg_switch_wal())});
 $node->poll_query_until('postgres', qq{SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver}) or die 'nothing is archived';
 $node->stop;
@@ -31,7 +37,7 @@ $node->stop;
 sub recovered
 {
 	my ($point, $keyring) = @_;
-	my $copy = PostgreSQL::Test::Cluster::new('PgEnvelope::Cluster', "${point}_" . ($keyring eq $now ? 'now' : 'then'), PgEnvelope::Cluster::install_path(0));
+	my $copy = PostgreSQL::Test::Cluster::new('PgEnvelope::Cluster', "${point}_$name_of{$keyring}", PgEnvelope::Cluster::install_path(0));
 	$copy->init_from_backup($node, 'base', has_restoring => 1, standby => 0);
 	$copy->append_conf('postgresql.conf', "archive_mode = off\nrecovery_target_name = '$point'\nrecovery_target_action = 'promote'\n"
 		. "pg_envelope.keyring_file = '" . $copy->keyring_file . "'\n");
@@ -66,4 +72,19 @@ like($err, qr/^DETAIL:  Version 2 of KEK "\Q$kek\E" is not in the keyring\.$/m, 
 PgEnvelope::Cluster::replace_file($copy->keyring_file, $now);
 is($copy->safe_psql('postgres', $all), 'before after', 'with the keyring of now it opens, without a restart');
 $copy->stop;
+
+# Onto another KEK, to after it and to before it.
+sub lacks
+{
+	my ($point, $keyring, $version, $uri, $name) = @_;
+	my $recovered = recovered($point, $keyring);
+	my $error = $recovered->fails_with($all, 'KE012', $name);
+	like($error, qr/^DETAIL:  Version $version of KEK "\Q$uri\E" is not in the keyring\.$/m, 'and names the KEK that is missing');
+	PgEnvelope::Cluster::replace_file($recovered->keyring_file, $now);
+	is($recovered->safe_psql('postgres', $all), 'before after', 'with the keyring of before the destruction it opens');
+	$recovered->stop;
+	return;
+}
+lacks('moved', $then, 1, $next, 'after the rewrap, the keyring of then: nothing opens');
+lacks('after', $destroyed, '[12]', $kek, 'before the rewrap, a keyring without the old KEK: nothing opens');
 done_testing();
