@@ -330,6 +330,7 @@ sub scenario
 	my ($name, $process) = @$point{qw(name process)};
 	my ($statement, $check) = $operation->();
 	my $from = -s $node->logfile;
+	my $agent = $node->wait_for_agent;
 	PgEnvelope::CrashPoints::arm($node, $name, $action);
 	$session->send($statement);
 	await($session, $process eq 'agent' ? helper_restarts() : undef);
@@ -344,6 +345,10 @@ sub scenario
 	elsif ($action eq 'error')
 	{
 		problem('what came of it is ' . ($error ? "$error->{C} $error->{M}" : 'no error')) unless $error && $error->{C} eq '58030';
+	}
+	else
+	{
+		eval { PgEnvelope::Cluster::wait_until(sub { kill 0, $agent or return 1; ($node->agent_pid // 0) != $agent }, 'its end'); 1 } or problem('the agent lives on');
 	}
 	# what the transaction's end does to a session that is told of it by an error is known; what a lost session asked is not
 	my $restarts = $process eq 'backend' && $action eq 'kill' ? 1 : 0;
@@ -517,7 +522,12 @@ $session = connected();
 $node->safe_psql('postgres', 'CREATE DATABASE source');
 $node->create_extension('source');
 sql($_) for q{SELECT envelope_create_kek('main')}, q{CREATE TABLE v (key_id text, plain text, sealed bytea)};
-cmp_ok(scalar @points, '>=', 25, 'there are ' . @points . ' crash points');
+my @all_three = grep { @{ $_->{actions} } == 3 } @points;
+cmp_ok(scalar @all_three, '>=', 25, 'of ' . @points . ' crash points ' . @all_three . ' can fail, end and kill');
+for my $operation (qw(create-key rotate-key new-dek rewrap publish flush keyring))
+{
+	isnt(scalar(grep { $_->{name} =~ /^\Q$operation\E\./ } @points), 0, "there are some in $operation");
+}
 
 for my $action (qw(error fatal kill))
 {

@@ -4,7 +4,7 @@
 # (PgEnvelope/History.pm) that first has rejected seven doctored histories, of a small
 # one and again of this one, decides whether a server that loses no key can have told it.
 #
-# PGE_HISTORY_SECONDS (50; "make check-history SECONDS=600"), PGE_SEED repeats the choices.
+# PGE_HISTORY_SECONDS (60; "make check-history SECONDS=600"), PGE_SEED repeats the choices.
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC usleep);
 
-my $seconds = $ENV{PGE_HISTORY_SECONDS} // 50;
+my $seconds = $ENV{PGE_HISTORY_SECONDS} // 60;
 my $seed = $ENV{PGE_SEED} // ($$ << 16 ^ time) & 0x7fffffff;
 diag("PGE_SEED=$seed");
 srand $seed;
@@ -188,6 +188,7 @@ sub take_answer
 		$answer->{answer} = 'lost';
 	}
 	$done{"$op->{op} $answer->{answer}"}++;
+	$done{"$1 ok"}++ if $answer->{answer} eq 'ok' && ($op->{rollback} ? 'rollback' : $op->{what} // '') =~ /(rollback|rewrap|flush)/;
 	push @history, $answer;
 	$client->{again} = now() + rand 0.04;
 	return;
@@ -232,7 +233,9 @@ sub turn
 #
 
 my (@stopped, %struck);
+my @killed = ('kill backend', 'kill agent', 'kill keeper', 'terminate backend', 'cancel backend', 'pause backend', 'pause agent', 'pause keeper', 'stop server', 'kill server');
 
+# Each once, then by chance.
 sub strike
 {
 	my ($clients) = @_;
@@ -249,8 +252,8 @@ sub strike
 		'pause keeper' => sub { pause_process($node->keeper_pid) },
 		'stop server' => sub { go_on($_) for splice @stopped; $node->stop('immediate'); $node->start; 1 },
 		'kill server' => sub { go_on($_) for splice @stopped; restart_after_kill(); 1 });
-	my @ways = ((map { ($_) x 3 } grep { !/server/ } sort keys %way), 'stop server', 'kill server');
-	my $what = any(@ways);
+	my @missing = grep { !$struck{$_} } @killed;
+	my $what = any(@missing ? @missing : map { /server/ ? $_ : ($_) x 3 } @killed);
 	$struck{$what}++ if $way{$what}->();
 	return;
 }
@@ -376,7 +379,7 @@ diag('and ' . join ', ', map { "$_ $struck{$_}" } sort keys %struck);
 my $history = PgEnvelope::History::read_file($file);
 accepted($history, 'this one');
 try_checker($history, 'this one');
-cmp_ok($done{"$_ ok"} // 0, '>=', 10, "many were answered: $_") for qw(seal open create rotate disable enable grant revoke other);
-cmp_ok(scalar(grep { /^kill|^pause/ } keys %struck), '>=', 4, 'and processes were killed and paused meanwhile');
+cmp_ok($done{"$_ ok"} // 0, '>=', 10, "many were answered: $_") for qw(seal open create rotate disable enable grant revoke rewrap flush rollback);
+is_deeply([ sort keys %struck ], [ sort @killed ], 'and meanwhile every process was killed and paused');
 $node->stop;
 done_testing();
