@@ -13,16 +13,29 @@ use Test::More;
 my $old = PgEnvelope::Cluster->new('old', allows_streaming => 1, wal_log_hints => 'on', wal_keep_size => '256MB');
 $old->safe_psql('postgres', q{SET client_min_messages = error;
 	SELECT envelope_create_kek('main'); SELECT envelope_create_key('acme', 'main');
-	CREATE TABLE t AS SELECT i, envelope_encrypt('value ' || i, 'acme') AS sealed FROM generate_series(1, 100) i});
+	CREATE TABLE t AS SELECT i, envelope_encrypt('value ' || i, 'acme') AS sealed FROM generate_series(1, 100) i;
+	CREATE TABLE fresh (key_id text, sealed bytea)});
 $old->backup('base');
 my $new = PostgreSQL::Test::Cluster::new('PgEnvelope::Cluster', 'new', PgEnvelope::Cluster::install_path(0));
 $new->init_from_backup($old, 'base', has_streaming => 1);
 $new->start;
 $old->wait_for_catchup($new);
 
-# Four clients open and seal without end, and a session sits in the middle of a statement.
+# Two clients make keys and versions, and values under them, in one transaction each.
+my $making = $old->basedir . '/making.sql';
+append_to_file($making, <<'SQL');
+BEGIN;
+SELECT envelope_create_key('fresh ' || txid_current(), 'main');
+INSERT INTO fresh SELECT 'fresh ' || txid_current(), envelope_encrypt('x', 'fresh ' || txid_current());
+SELECT envelope_rotate_key('fresh ' || txid_current());
+INSERT INTO fresh SELECT 'fresh ' || txid_current(), envelope_encrypt('x', 'fresh ' || txid_current());
+COMMIT;
+SQL
+
+# Four clients open and seal without end what they see, and a session sits in the middle of a statement.
 my $script = $new->basedir . '/load.sql';
-append_to_file($script, q{SELECT count(envelope_decrypt(sealed, 'acme')), length(envelope_encrypt('x', 'acme')) FROM t;} . "\n");
+append_to_file($script, q{SELECT count(envelope_decrypt(sealed, 'acme')), length(envelope_encrypt('x', 'acme')) FROM t;
+SELECT count(envelope_decrypt(sealed, key_id)) FROM fresh;} . "\n");
 my ($said, $complaints) = ('', '');
 my $load = IPC::Run::start([ $new->installed_command('pgbench'), '-n', '-c', '4', '-j', '1', '-T', '3600', '-f', $script,
 	'-h', $new->host, '-p', $new->port, '-U', $new->superuser, 'postgres' ], '>', \$said, '2>', \$complaints);
@@ -35,6 +48,12 @@ sub go_on
 	return;
 }
 go_on();
+my ($made, $failed) = ('', '');
+ok(IPC::Run::run([ $old->installed_command('pgbench'), '-n', '-c', '2', '-j', '1', '-t', '25', '-f', $making, '-h', $old->host, '-p', $old->port, '-U', $old->superuser, 'postgres' ],
+	'>', \$made, '2>', \$failed), 'keys and values are made while the standby opens all that it sees') or diag($failed);
+$old->wait_for_catchup($new);
+go_on();
+is($admin->query(q{SELECT count(envelope_decrypt(sealed, key_id)) FROM fresh}), '100', 'and they all open there');
 my $holder = $new->session;
 my $inside = $new->session;
 $holder->query('SELECT pg_advisory_lock(1)');

@@ -1,6 +1,7 @@
 # Behind pgbouncer in transaction mode nothing of one client's transaction stays for the next
-# client's on the same server process: not its role, not what it rolled back; what another has
-# changed counts; and many clients on few server processes all open and seal.
+# client's on the same server process: not its role, not what it rolled back, not its leave to
+# lose keys, not its wait for the agent; what another has changed counts; and many clients on few
+# server processes all open and seal.
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
@@ -84,8 +85,23 @@ $admin->query($_) for 'BEGIN', q{SELECT envelope_create_key('draft', 'main')};
 my $lost = $admin->query(q{SELECT envelope_encrypt('x', 'draft')});
 $admin->query('ROLLBACK');
 fails($admin_too, "SELECT envelope_decrypt('$lost', 'draft')", 'KE003', 'a key that was rolled back is nobody\'s');
+my $leave = $admin->query(q{SELECT uuid FROM envelope.keyring});
+my $loss = q{DELETE FROM envelope.wrapping};
+$admin->query($_) for 'BEGIN', "SET LOCAL pg_envelope.allow_key_loss = '$leave'", $loss, 'ROLLBACK';
+fails($admin_too, $loss, 'KE014', 'leave to lose keys ends with its transaction');
+
 $admin->query('DISCARD ALL');
 is($admin_too->query($open), '50', 'after DISCARD ALL the next client opens');
+
+# A client that gives up its wait leaves a server process that works.
+$admin->query('SELECT envelope_cache_flush()');
+$node->stop_agent_process;
+$admin->send($open);
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND backend_type = 'client backend'}) or die 'no wait';
+$admin->{run}->signal('INT');
+like(($admin->wait)[1], qr/ERROR:  57014:/, 'a wait for the agent that its client cancels');
+$node->continue_agent_process;
+is($admin_too->query($open), '50', 'and the next client opens');
 $_->close for $one, $two, $admin, $admin_too;
 
 # Twenty clients on one server process, each transaction with two statements.
@@ -93,17 +109,17 @@ append_to_file("$dir/load.sql", <<'SQL');
 BEGIN;
 SET LOCAL ROLE clerk;
 SELECT count(envelope_decrypt(acme, 'acme')) FROM t WHERE i <= 5;
-INSERT INTO t VALUES (1000 + :client_id, envelope_encrypt('value ' || 1000 + :client_id, 'acme'), NULL);
+INSERT INTO t VALUES (1000 + :client_id, envelope_encrypt('value ' || (1000 + :client_id), 'acme'), NULL);
 COMMIT;
 SELECT count(envelope_decrypt(open, 'open')) FROM t WHERE i <= 5;
 SQL
-my ($ok, $complaints) = (0, '');
+for my $protocol ('simple', 'extended')
 {
 	local $ENV{PGHOST} = $dir;
-	$ok = IPC::Run::run([ $node->installed_command('pgbench'), '-n', '-c', '20', '-j', '1', '-t', '10', '-f', "$dir/load.sql", '-p', $port, '-U', 'app', 'postgres' ],
-		'>', \my $report, '2>', \$complaints);
+	my $ok = IPC::Run::run([ $node->installed_command('pgbench'), '-n', '-c', '20', '-j', '1', '-t', '5', '-M', $protocol, '-f', "$dir/load.sql", '-p', $port, '-U', 'app', 'postgres' ],
+		'>', \my $report, '2>', \my $complaints);
+	ok($ok, "twenty clients, five rounds each, $protocol") or diag($complaints);
 }
-ok($ok, 'twenty clients, ten rounds each') or diag($complaints);
 is($node->safe_psql('postgres', q{SELECT count(*) FROM t WHERE envelope_decrypt(acme, 'acme') = 'value ' || i}), '250', 'and each sealed what it meant');
 
 $bouncer->signal('TERM');
