@@ -53,6 +53,7 @@ static void check_names(Relation relation, HeapTuple old, HeapTuple new);
 static void check_text(Relation relation, int column, HeapTuple old, HeapTuple new,
 					   void (*check) (const char *value));
 static HeapTuple resolve_role(Relation relation, HeapTuple tuple);
+static HeapTuple keep_role(Relation relation, HeapTuple old, HeapTuple new);
 static bool is_table(Relation relation, const char *name);
 
 Datum
@@ -83,8 +84,13 @@ envelope_guard_row(PG_FUNCTION_ARGS)
 	if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
 		check_names(relation, TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
 					trigger->tg_trigtuple : NULL, result);
-	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && is_table(relation, "key_grant"))
-		result = resolve_role(relation, result);
+	if (is_table(relation, "key_grant"))
+	{
+		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+			result = resolve_role(relation, result);
+		else if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && IsLogicalWorker())
+			result = keep_role(relation, trigger->tg_trigtuple, result);
+	}
 
 	tell_everybody();
 	return PointerGetDatum(result);
@@ -330,6 +336,23 @@ resolve_role(Relation relation, HeapTuple tuple)
 		return tuple;
 	oid = ObjectIdGetDatum(get_role_oid(NameStr(*DatumGetName(name)), true));
 	return heap_modify_tuple_by_cols(tuple, desc, 1, &column, &oid, &oid_isnull);
+}
+
+/*
+ * The publisher's oid means as little here.  What was granted to a role that has been
+ * made again since stays without effect; if there was none then, there may be one now.
+ */
+static HeapTuple
+keep_role(Relation relation, HeapTuple old, HeapTuple new)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	int			column = Anum_key_grant_role_oid;
+	bool		isnull;
+	Datum		oid = heap_getattr(old, column, desc, &isnull);
+
+	if (isnull || !OidIsValid(DatumGetObjectId(oid)))
+		return resolve_role(relation, new);
+	return heap_modify_tuple_by_cols(new, desc, 1, &column, &oid, &isnull);
 }
 
 /* By oid: a table elsewhere may have the same name and other columns. */

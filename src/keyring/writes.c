@@ -478,7 +478,11 @@ pge_write_supersede_all(uint32 dek_id)
 	pfree(left);
 }
 
-/* The row trigger resolves the role's oid before the conflict is looked at. */
+/*
+ * The row trigger resolves the role's oid before the conflict is looked at.  What
+ * a role that is gone had goes first, so that a subscriber gets a new row and not a
+ * change of the old one, which is nobody's there (trigger.c).
+ */
 void
 pge_write_grant(const char *key_id, const char *role, uint32 rights)
 {
@@ -487,6 +491,10 @@ pge_write_grant(const char *key_id, const char *role, uint32 rights)
 	add_text(&params, key_id);
 	add_text(&params, role);
 	add_rights(&params, rights);
+	run("DELETE FROM envelope.key_grant WHERE key_id" EQ "$1"
+		" AND role_name" EQ "$2::pg_catalog.name AND pg_catalog.cardinality($3) OPERATOR(pg_catalog.>) 0"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname" EQ "role_name"
+		" AND oid" EQ "role_oid)", &params);
 	run("INSERT INTO envelope.key_grant AS g (key_id, role_name, role_oid, rights)"
 		" VALUES ($1, $2::pg_catalog.name, 0, $3)"
 		" ON CONFLICT (key_id, role_name) DO UPDATE"

@@ -83,6 +83,42 @@ $admin->query(q{COMMIT PREPARED 'sealed'});
 arrive();
 opens('acme', 60, 'prepared, and committed after a rotation');
 
+# Rights, of a role that has another oid there; and of one that is not there at first.
+$subscriber->safe_psql('postgres', 'CREATE ROLE another; CREATE ROLE reader; GRANT SELECT ON t TO reader');
+$publisher->safe_psql('postgres', 'CREATE ROLE reader; CREATE ROLE late');
+my %may = (open => q{SELECT count(envelope_decrypt(sealed, 'acme')) FROM t WHERE key_id = 'acme'}, seal => q{SELECT length(envelope_encrypt('x', 'acme'))});
+sub may
+{
+	my ($role) = @_;
+	my @may;
+	for my $what (sort keys %may)
+	{
+		push @may, $what if ($reader->try("BEGIN; SET LOCAL ROLE $role; $may{$what}"))[1] eq '';
+		$reader->query('ROLLBACK');
+	}
+	return join ' ', @may;
+}
+for my $step ([ q{SELECT envelope_grant('acme', 'reader', '{decrypt}')}, 'open' ], [ q{SELECT envelope_grant('acme', 'reader', '{encrypt}')}, 'open seal' ],
+	[ q{SELECT envelope_revoke('acme', 'reader', '{decrypt}')}, 'seal' ], [ q{SELECT envelope_revoke('acme', 'reader')}, '' ],
+	[ q{SELECT envelope_grant('acme', 'reader', '{decrypt}')}, 'open' ])
+{
+	$admin->query($step->[0]);
+	arrive();
+	is(may('reader'), $step->[1], "$step->[0]: a role of that name may there: $step->[1]");
+}
+$admin->query(q{SELECT envelope_grant('acme', 'late', '{encrypt}')});
+arrive();
+$subscriber->safe_psql('postgres', $_) for 'CREATE ROLE late', 'REASSIGN OWNED BY reader TO another; DROP OWNED BY reader; DROP ROLE reader; CREATE ROLE reader; GRANT SELECT ON t TO reader';
+is(may('late') . may('reader'), '', 'a role that comes later, or is made again, has none');
+$admin->query($_) for map { "SELECT envelope_grant('acme', '$_', '{encrypt}')" } qw(late reader);
+arrive();
+is(may('late'), 'seal', 'until it is granted again');
+is(may('reader'), '', 'but who was made again has none of what the other had');
+$publisher->safe_psql('postgres', 'DROP ROLE reader; CREATE ROLE reader');
+$admin->query(q{SELECT envelope_grant('acme', 'reader', '{encrypt}')});
+arrive();
+is(may('reader'), 'seal', 'unless it is granted to one that was made again at the publisher, too');
+
 # A new KEK takes over; the subscriber's keyring gets it later.
 $reader->query('SELECT envelope_cache_flush()');
 $admin->query(q{SELECT envelope_create_kek('next')});
