@@ -324,6 +324,20 @@ SELECT key_id, version, outcome FROM envelope_import_keyring(:'document');
 SELECT d.key_id, k.kek, version, w.seq, w.kek AS wrapped_by FROM envelope.dek d JOIN envelope.key k USING (key_id)
 	LEFT JOIN envelope.wrapping w USING (dek_id) ORDER BY 1, 3, 4;
 SELECT envelope_decrypt(:'acme', 'move acme') AS acme;
+-- many KEKs are found by a look or two at the table, and not each by its own
+BEGIN;
+INSERT INTO envelope.kek (name, uri) SELECT 'many' || i, 'local:' || gen_random_uuid() FROM generate_series(1, 500) i;
+CREATE TEMP TABLE many AS SELECT jsonb_build_object('format', 'pg_envelope keyring', 'version', 1, 'keyring', NULL,
+	'keks', jsonb_agg(jsonb_build_object('name', name, 'uri', uri, 'state', state, 'versions', '[]'::jsonb)),
+	'keys', jsonb_agg(jsonb_build_object('key_id', 'of ' || name, 'kek', name, 'algorithm', 'AES256_GCM', 'require_associated_data', false, 'state', 'destroyed',
+		'deks', jsonb_build_array(jsonb_build_object('dek_id', n, 'version', 1, 'purpose', 'aead', 'algorithm', 'AES256_GCM', 'keyring', gen_random_uuid(),
+			'check_value', repeat('00', 32), 'state', 'destroyed', 'created', '2026-01-01T00:00:00.000000Z', 'wrappings', '[]'::jsonb))))) AS document
+  FROM (SELECT *, row_number() OVER () AS n FROM envelope.kek WHERE name LIKE 'many%') k;
+SELECT idx_tup_fetch + seq_tup_read AS before FROM pg_stat_xact_all_tables WHERE relid = 'envelope.kek'::regclass \gset
+SELECT outcome, count(*) FROM many, envelope_import_keyring(document) GROUP BY 1;
+SELECT count(*) AS as_named FROM envelope.key WHERE key_id = 'of ' || kek;
+SELECT idx_tup_fetch + seq_tup_read - :before < 500 * 20 AS few_looks FROM pg_stat_xact_all_tables WHERE relid = 'envelope.kek'::regclass;
+ROLLBACK;
 
 \c :source
 DROP DATABASE regress_pge_target;

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "keyring/kek_deks.h"
 #include "keyring/kek_users.h"
 #include "keyring/keyring.h"
@@ -20,7 +22,17 @@
 
 typedef bool (*UriTest) (const char *kek_uri, const char *uri);
 
+/* One of many URIs, and its place among them before they were sorted. */
+typedef struct SoughtKey
+{
+	const char *uri;
+	int			place;
+} SoughtKey;
+
 static List *names_of(const char *uri, UriTest test);
+static SoughtKey *sort_uris(char *const *uris, int count);
+static int	first_with_start(const SoughtKey *sought, int count, const SoughtKey *start);
+static int	compare_starts(const void *a, const void *b);
 static bool has_same_start(const char *kek_uri, const char *uri);
 static bool has_address(const char *uri);
 static const char *last_word(const char *uri, size_t *len);
@@ -39,6 +51,82 @@ List *
 pge_keyring_names_like_key(const char *uri)
 {
 	return names_of(uri, pge_keyring_may_be_uri_of_key);
+}
+
+List **
+pge_keyring_names_of_keys(char *const *uris, int count)
+{
+	List	  **names = palloc0(Max(count, 1) * sizeof(List *));
+	SoughtKey  *sought = sort_uris(uris, count);
+	KeyringScan scan;
+	HeapTuple	tuple;
+
+	pge_keyring_scan_begin(&scan, "kek", "kek_pkey", NULL, 0);
+	while ((tuple = pge_keyring_scan_next(&scan)) != NULL)
+	{
+		char		uri[PGE_KEK_URI_MAX + 1];
+		char		name[NAMEDATALEN];
+		SoughtKey	row = {.uri = uri};
+
+		CHECK_FOR_INTERRUPTS();
+		pge_keyring_text_column(tuple, &scan, Anum_kek_uri, uri, sizeof(uri));
+		pge_keyring_text_column(tuple, &scan, Anum_kek_name, name, sizeof(name));
+		for (int i = first_with_start(sought, count, &row);
+			 i < count && compare_starts(&sought[i], &row) == 0; i++)
+			names[sought[i].place] = lappend(names[sought[i].place], pstrdup(name));
+	}
+	pge_keyring_scan_end(&scan);
+	pfree(sought);
+	for (int i = 0; i < count; i++)
+		list_sort(names[i], compare_names);
+	return names;
+}
+
+static SoughtKey *
+sort_uris(char *const *uris, int count)
+{
+	SoughtKey  *sought = palloc(Max(count, 1) * sizeof(SoughtKey));
+
+	for (int i = 0; i < count; i++)
+	{
+		sought[i].uri = uris[i];
+		sought[i].place = i;
+	}
+	qsort(sought, count, sizeof(SoughtKey), compare_starts);
+	return sought;
+}
+
+static int
+first_with_start(const SoughtKey *sought, int count, const SoughtKey *start)
+{
+	int			low = 0;
+	int			high = count;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (compare_starts(&sought[middle], start) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Of what has_same_start compares. */
+static int
+compare_starts(const void *a, const void *b)
+{
+	const char *x = ((const SoughtKey *) a)->uri;
+	const char *y = ((const SoughtKey *) b)->uri;
+	size_t		x_len = strcspn(x, "?");
+	size_t		y_len = strcspn(y, "?");
+	int			order = memcmp(x, y, Min(x_len, y_len));
+
+	if (order != 0)
+		return order;
+	return x_len < y_len ? -1 : x_len > y_len;
 }
 
 /* Two sections of one address may be of two namespaces. */

@@ -26,6 +26,9 @@ typedef struct KekUser
  */
 extern List *pge_keyring_names_of_key(const char *uri);
 
+/* Those of each of many, in the same order, by one look at the table; palloc'd. */
+extern List **pge_keyring_names_of_keys(char *const *uris, int count);
+
 /*
  * The same, and of all that could be it for all that a URI tells: in a service whose
  * address is a part of that, each that has the same last word.

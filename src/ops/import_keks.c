@@ -20,10 +20,14 @@
 #include "ops/kek_proof.h"
 
 static void mark_needed(KeyringImport *import);
-static void settle(const DocumentKek *theirs, ImportKek *kek);
-static bool find_by_uri(const char *uri, const char *name, KeyringKek *found);
+static void find_here(KeyringImport *import);
+static void settle(const DocumentKek *theirs, ImportKek *kek, const List *names);
+static bool find_by_uri(const char *uri, const char *name, const List *names, KeyringKek *found);
 static bool is_better(const KeyringKek *kek, const KeyringKek *found, const char *name);
-static void ask_service(const DocumentKek *theirs, ImportKek *kek);
+static void ask_services(KeyringImport *import);
+static bool is_to_be_asked(const KeyringImport *import, int kek);
+static char *ask_service(const DocumentKek *theirs);
+static void settle_asked(const DocumentKek *theirs, ImportKek *kek, const char *canonical, const List *names);
 static void refuse_name(const DocumentKek *theirs, const KeyringKek *here) pg_attribute_noreturn();
 static void refuse_destroyed(const KeyringKek *kek) pg_attribute_noreturn();
 static void write_or_lock(ImportKek *kek);
@@ -37,14 +41,11 @@ pge_import_settle_keks(KeyringImport *import)
 	int			count = 0;
 
 	mark_needed(import);
+	find_here(import);
+	ask_services(import);
 	for (int i = 0; i < import->document.nkeks; i++)
-	{
-		if (!import->keks[i].needed)
-			continue;
-		import->keks[i].row = palloc0(sizeof(KeyringKek));
-		settle(&import->document.keks[i], &import->keks[i]);
-		by_name[count++] = &import->keks[i];
-	}
+		if (import->keks[i].needed)
+			by_name[count++] = &import->keks[i];
 	pge_make_keyring();
 	qsort(by_name, count, sizeof(ImportKek *), compare_names);
 	for (int i = 0; i < count; i++)
@@ -71,12 +72,34 @@ mark_needed(KeyringImport *import)
 	}
 }
 
+/* The table is read once for all: there may be a KEK for each tenant. */
 static void
-settle(const DocumentKek *theirs, ImportKek *kek)
+find_here(KeyringImport *import)
+{
+	int			nkeks = import->document.nkeks;
+	char	  **uris = palloc(Max(nkeks, 1) * sizeof(char *));
+	List	  **names;
+	int			count = 0;
+
+	for (int i = 0; i < nkeks; i++)
+		if (import->keks[i].needed)
+			uris[count++] = import->document.keks[i].uri;
+	names = pge_keyring_names_of_keys(uris, count);
+	count = 0;
+	for (int i = 0; i < nkeks; i++)
+		if (import->keks[i].needed)
+			settle(&import->document.keks[i], &import->keks[i], names[count++]);
+	pfree(names);
+	pfree(uris);
+}
+
+static void
+settle(const DocumentKek *theirs, ImportKek *kek, const List *names)
 {
 	KeyringKek	other;
 
-	if (find_by_uri(theirs->uri, theirs->name, kek->row))
+	kek->row = palloc0(sizeof(KeyringKek));
+	if (find_by_uri(theirs->uri, theirs->name, names, kek->row))
 		return;
 	strlcpy(kek->row->name, theirs->name, sizeof(kek->row->name));
 	strlcpy(kek->row->uri, theirs->uri, sizeof(kek->row->uri));
@@ -92,19 +115,17 @@ settle(const DocumentKek *theirs, ImportKek *kek)
 		}
 		refuse_name(theirs, &other);
 	}
-	if (theirs->state != PGE_KEK_DESTROYED)
-		ask_service(theirs, kek);
 }
 
 /* Of several names its own, else one that wraps. */
 static bool
-find_by_uri(const char *uri, const char *name, KeyringKek *found)
+find_by_uri(const char *uri, const char *name, const List *names, KeyringKek *found)
 {
 	ListCell   *cell;
 	KeyringKek	kek;
 	bool		any = false;
 
-	foreach(cell, pge_keyring_names_of_key(uri))
+	foreach(cell, names)
 	{
 		if (!pge_keyring_find_kek(lfirst(cell), &kek) || kek.state == PGE_KEK_DESTROYED ||
 			!pge_keyring_is_uri_of_key(kek.uri, uri))
@@ -124,9 +145,39 @@ is_better(const KeyringKek *kek, const KeyringKek *found, const char *name)
 	return kek->state == PGE_KEK_ENABLED && found->state != PGE_KEK_ENABLED;
 }
 
-/* What the agent calls the key is stored, so that one key has one URI. */
+/* What the agent calls a key is stored, so that one key has one URI; it may be here under that. */
 static void
-ask_service(const DocumentKek *theirs, ImportKek *kek)
+ask_services(KeyringImport *import)
+{
+	int			nkeks = import->document.nkeks;
+	char	  **uris = palloc(Max(nkeks, 1) * sizeof(char *));
+	List	  **names;
+	int			count = 0;
+
+	for (int i = 0; i < nkeks; i++)
+		if (is_to_be_asked(import, i))
+			uris[count++] = ask_service(&import->document.keks[i]);
+	names = pge_keyring_names_of_keys(uris, count);
+	count = 0;
+	for (int i = 0; i < nkeks; i++)
+	{
+		if (!is_to_be_asked(import, i))
+			continue;
+		settle_asked(&import->document.keks[i], &import->keks[i], uris[count], names[count]);
+		count++;
+	}
+	pfree(names);
+	pfree(uris);
+}
+
+static bool
+is_to_be_asked(const KeyringImport *import, int kek)
+{
+	return import->keks[kek].missing && import->document.keks[kek].state != PGE_KEK_DESTROYED;
+}
+
+static char *
+ask_service(const DocumentKek *theirs)
 {
 	char	   *what = psprintf("could not import KEK \"%s\" (\"%s\")", theirs->name,
 								pge_kek_uri_without_user(theirs->uri));
@@ -135,13 +186,19 @@ ask_service(const DocumentKek *theirs, ImportKek *kek)
 	pge_kek_describe(what, theirs->uri, &canonical);
 	if (canonical == NULL || strlen(canonical) > PGE_KEK_URI_MAX)
 		pge_report_bad_answer(what, "a usable URI of the KEK");
-	if (find_by_uri(canonical, theirs->name, kek->row))
+	return canonical;
+}
+
+static void
+settle_asked(const DocumentKek *theirs, ImportKek *kek, const char *canonical, const List *names)
+{
+	if (find_by_uri(canonical, theirs->name, names, kek->row))
 	{
 		kek->missing = false;
 		return;
 	}
 	strlcpy(kek->row->uri, canonical, sizeof(kek->row->uri));
-	pge_kek_tell_other_name(theirs->name, canonical);
+	pge_kek_tell_other_name(theirs->name, canonical, names);
 }
 
 static void

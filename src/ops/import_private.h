@@ -31,7 +31,7 @@ typedef enum ImportDek
 	PGE_IMPORT_UNWRAPPED,		/* its row, and no wrapping that counts: lost,
 								 * unless the document brings one */
 	PGE_IMPORT_HERE				/* and stays as it is */
-}			ImportDek;
+} ImportDek;
 
 /* What is here of a key of the document. */
 typedef struct ImportKey

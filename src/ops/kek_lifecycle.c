@@ -13,6 +13,7 @@
 #include "base/report.h"
 #include "client/client.h"
 #include "crypto/random.h"
+#include "keyring/kek_users.h"
 #include "keyring/kek_versions.h"
 #include "keyring/key_name.h"
 #include "keyring/writes.h"
@@ -124,7 +125,7 @@ prove_uri(const char *name, const char *uri, const uint8 keyring[PGE_UUID_LEN])
 	if (canonical == NULL)
 		pge_report_bad_answer(what, "a usable URI of the KEK");
 	pge_kek_prove_wrap(what, canonical, keyring);
-	pge_kek_tell_other_name(name, canonical);
+	pge_kek_tell_other_name(name, canonical, pge_keyring_names_of_key(canonical));
 	return canonical;
 }
 

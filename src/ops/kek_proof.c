@@ -53,13 +53,13 @@ pge_kek_tell_likeness(const char *name, const char *uri, const KeyringKek *other
 
 /* One of them is enough; rather one that is the same for sure. */
 void
-pge_kek_tell_other_name(const char *name, const char *uri)
+pge_kek_tell_other_name(const char *name, const char *uri, const List *names)
 {
 	ListCell   *cell;
 	KeyringKek	kek;
 	KeyringKek	other = {.uri = ""};
 
-	foreach(cell, pge_keyring_names_of_key(uri))
+	foreach(cell, names)
 	{
 		if (!pge_keyring_find_kek(lfirst(cell), &kek) || kek.state == PGE_KEK_DESTROYED)
 			continue;

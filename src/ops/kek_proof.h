@@ -40,7 +40,7 @@ extern char *pge_kek_uri_without_user(const char *uri);
 /* NOTICE that a KEK whose URI begins like this one is the same key, or may be. */
 extern void pge_kek_tell_likeness(const char *name, const char *uri, const KeyringKek *other);
 
-/* The same of the key's other names, if there are any. */
-extern void pge_kek_tell_other_name(const char *name, const char *uri);
+/* The same of the key's other names (pge_keyring_names_of_key), if there are any. */
+extern void pge_kek_tell_other_name(const char *name, const char *uri, const List *names);
 
 #endif							/* PGE_OPS_KEK_PROOF_H */
