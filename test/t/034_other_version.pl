@@ -34,13 +34,15 @@ is(scalar(() = $values =~ /\|KE00[45]$/mg), 4, 'all values open but those of the
 my $statistics = statistics($old, 'app');
 like($statistics, qr/^$_\|/m, "there are statistics of $_") for 'app.customers', 'app.of_keys', 'envelope.dek', 'envelope.wrapping';
 
-# --- dump; 18's takes statistics along if told to ---
+# --- dump; 18's takes statistics of tables along if told to ---
 my $folder = $old->basedir;
 my @statistics = $new->pg_version >= 18 ? '--statistics' : ();
-dump_by($old, 'pg_dump', 'old_plain', 'app');
-dump_by($old, 'pg_dump', 'old_custom', '-Fc', 'app');
-dump_by($new, 'pg_dump', 'new_custom', '-Fc', @statistics, 'app');
-dump_by($new, 'pg_dumpall', 'all', @statistics);
+# PGE_OLD_KNOWS_MORE=1: a newer version, but of an earlier day, which cannot dump all that is there.
+my ($with, @along) = $ENV{PGE_OLD_KNOWS_MORE} ? ($old) : ($new, @statistics);
+dump_by($old, $old, 'pg_dump', 'old_plain', 'app');
+dump_by($old, $old, 'pg_dump', 'old_custom', '-Fc', 'app');
+dump_by($with, $old, 'pg_dump', 'new_custom', '-Fc', @along, 'app');
+dump_by($with, $old, 'pg_dumpall', 'all', @along);
 copy($old->keyring_file, $new->keyring_file) or die "keyring: $!";
 chmod 0600, $new->keyring_file;
 $old->stop;
@@ -52,52 +54,49 @@ $new->safe_psql('postgres', 'CREATE ROLE here');
 my ($out, $said) = run_command([ $new->installed_command('psql'), '-X', '-q', '-d', $new->connstr('postgres'), '-f', "$folder/all" ]);
 is(join("\n", grep { /(ERROR|FATAL|WARNING):/ && !/role "\w+" already exists/ } split /\n/, $said), '', 'the whole cluster is restored');
 comes_over('app');
-for my $dump (qw(old_plain old_custom new_custom))
-{
-	restored($dump, $dump);
-}
+restored($_, $_) for qw(old_plain old_custom new_custom);
 PgEnvelope::Estate::use_all($new, 'old_custom');
-
-# --- and onwards, with statistics: from the newer server to itself ---
-$new->safe_psql('new_custom', 'ANALYZE') if !@statistics;
-is(statistics($new, 'new_custom', @statistics ? 'app' : ()), @statistics ? of_schema($statistics, 'app') : $statistics, 'the statistics of before');
+has_statistics('new_custom', @along);
 $new->safe_psql('new_custom', 'ANALYZE');
-is(statistics($new, 'new_custom'), $statistics, 'or as good, after ANALYZE');
-dump_from($new, $new, 'pg_dump', 'again', '-Fc', @statistics, 'new_custom');
+is(statistics($new, 'new_custom'), $statistics, 'all statistics are as they were, after ANALYZE');
+
+# --- and onwards: from the newer server to itself ---
+dump_by($new, $new, 'pg_dump', 'again', '-Fc', @statistics, 'new_custom');
 restored('again', 'again');
-$new->safe_psql('again', 'ANALYZE') if !@statistics;
-is(statistics($new, 'again', 'app'), of_schema($statistics, 'app'), 'the statistics again');
+has_statistics('again', @statistics);
 PgEnvelope::Estate::use_all($new, 'again');
 $new->stop;
 done_testing();
 
-# A line for each column and each object of CREATE STATISTICS.
+# Those that are told to travel have: of tables, of which an extension's are not, and of indexes, of
+# which they are.
+sub has_statistics
+{
+	my ($dbname, @told) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(statistics($new, $dbname), join("\n", @told ? grep { /^(?:app\.customers|envelope\.keyring_one_row)\|/ } split /\n/, $statistics : ()), "$dbname: the statistics that travel");
+	return;
+}
+
+# A line for each column and each object of CREATE STATISTICS.  (rewrap_result is not dumped.)
 sub statistics
 {
-	my ($node, $dbname, $schema) = @_;
-	my $all = $node->safe_psql($dbname, q{
+	my ($node, $dbname) = @_;
+	return $node->safe_psql($dbname, q{
 		SELECT schemaname || '.' || tablename, attname, null_frac, n_distinct, most_common_freqs::text FROM pg_stats
-		WHERE schemaname IN ('app', 'envelope') AND tablename NOT IN ('rewrap_result')
+		WHERE schemaname IN ('app', 'envelope') AND tablename <> 'rewrap_result'
 		UNION ALL
 		SELECT statistics_schemaname || '.' || statistics_name, '', NULL, NULL, n_distinct::text || most_common_freqs::text FROM pg_stats_ext
+		WHERE most_common_freqs IS NOT NULL
 		ORDER BY 1, 2});
-	return defined $schema ? of_schema($all, $schema) : $all;
 }
-
-sub of_schema
-{
-	my ($lines, $schema) = @_;
-	return join "\n", grep { /^\Q$schema\E\./ } split /\n/, $lines;
-}
-
-sub dump_by { my ($node, @what) = @_; return dump_from($old, $node, @what); }
 
 # With the programs of $node.
-sub dump_from
+sub dump_by
 {
-	my ($server, $node, $program, $file, @options) = @_;
+	my ($node, $server, $program, $file, @options) = @_;
 	my ($out, $err) = run_command([ $node->installed_command($program), '-h', $server->host, '-p', $server->port, '-U', $server->superuser, '-f', "$folder/$file", @options ]);
-	local $Test::Builder::Level = $Test::Builder::Level + 2;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is($? . $err, '0', "$file: dumped by $program, without a warning");
 	return;
 }

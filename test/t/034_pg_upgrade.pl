@@ -1,6 +1,7 @@
 # pg_upgrade, copying and linking: what was sealed before opens afterwards, and all
 # that stands for the keys is as it was.  The old server is the one in PGE_OLD_BINDIR
-# (test/versions/run.sh: 15), else one of the same version.
+# (test/versions/run.sh: 15), else one of the same version, and so with PGE_OLD_KNOWS_MORE=1: a
+# newer version, but of an earlier day, may not take all that the old one has.
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
@@ -13,6 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # The programs of an older release of Debian, and what they link to.
+delete $ENV{PGE_OLD_BINDIR} if $ENV{PGE_OLD_KNOWS_MORE};
 my $old_bindir = $ENV{PGE_OLD_BINDIR} // $ENV{PGE_BINDIR};
 $ENV{LD_LIBRARY_PATH} = join ':', grep { defined } @ENV{qw(PGE_OLD_LIBRARIES LD_LIBRARY_PATH)} if $ENV{PGE_OLD_LIBRARIES};
 # 18 would have checksums and 15 not.
