@@ -37,6 +37,14 @@ cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/pg_envelope/versions
 # shellcheck source=test/versions/folders.sh
 . "$top/test/versions/folders.sh"
 
+# A release whose folder could not be made is not tried again.
+prepared() {
+	[ ! -e "$work/unmade-$1" ] || return 1
+	prepare "$1" && return
+	: >"$work/unmade-$1"
+	return 1
+}
+
 # --- the runs ---------------------------------------------------------------
 
 # The sum of the suites in the log of test/run.sh, and of what they ran.
@@ -128,7 +136,7 @@ count() {
 run_release() {
 	local release=$1 status=0 p=0 f=0 n again=
 	echo "== PostgreSQL ${debian[$release]}"
-	if ! is_here "$release" && ! prepare "$release"; then
+	if ! is_here "$release" && ! prepared "$release"; then
 		tail -n 20 "$logs/$release-prepare.log" | sed 's/^/  | /'
 		count "$release" 'its folder could not be made' 0 1
 		return
@@ -188,10 +196,10 @@ if ! make_old_server; then
 	tail -n 20 "$logs/old-server.log"
 	failed=$((failed + 1))
 fi
-if [ "$*" = 'trixie sid' ] && prepare trixie; then
+if [ "$*" = 'trixie sid' ] && prepared trixie; then
 	# The mirror is slow and the processor idle then: the next one's folder meanwhile.
 	set -m
-	prepare sid &
+	prepared sid &
 	preparing=$!
 	set +m
 fi
