@@ -20,9 +20,15 @@ my %uri = (
 	(map { $_ => 'vault://' . $bao->server . "/transit/keys/$_" } qw(vault1 vault2)),
 	(map { $_ => 'aws-kms://' . $aws->key } qw(aws1 aws2)),
 	far => 'aws-kms://' . $aws->key('us-east-2'));
-PgEnvelope::Moto::write_file("$dir/kms.conf",
-	$bao->section('corp', "$role->{lines}allow_keys = transit/keys/*") . $aws->section('near', $user, 'allow_keys = arn:aws:kms:eu-west-1:*:key/*')
-	  . $aws->section('far', $user, 'allow_keys = arn:aws:kms:us-east-2:*:key/*', 'us-east-2'));
+# Sections by their names, with lines more for some.
+sub services
+{
+	my (%more) = map { ($_ => '') } qw(corp near far);
+	%more = (%more, @_);
+	return $bao->section('corp', "$role->{lines}allow_keys = transit/keys/*\n$more{corp}") . $aws->section('near', $user, "allow_keys = arn:aws:kms:eu-west-1:*:key/*\n$more{near}")
+	  . $aws->section('far', $user, "allow_keys = arn:aws:kms:us-east-2:*:key/*\n$more{far}", 'us-east-2');
+}
+PgEnvelope::Moto::write_file("$dir/kms.conf", services());
 my $node = PgEnvelope::Cluster->new('pairs', 'pg_envelope.kms_config_file' => "$dir/kms.conf", 'pg_envelope.cache_ttl' => '1h');
 my $admin = $node->session;
 $admin->query('SET client_min_messages = error');
@@ -72,5 +78,25 @@ $aws->set(fail => {});
 $bao->seal;
 is(opened(), $all, 'and without OpenBao those of AWS');
 $bao->unseal;
+
+# To a database of its own keyring they move where each section that they need admits theirs.
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->create_extension('other');
+$node->safe_psql('other', q{SET client_min_messages = error; SELECT envelope_create_kek('mine')});
+my ($ours, $theirs) = map { $node->safe_psql($_, 'SELECT uuid FROM envelope.keyring') } qw(postgres other);
+my $document = $admin->query(q{SELECT envelope_export_keyring('{k1}')});
+my $import = "SELECT outcome FROM envelope_import_keyring(\$d\$$document\$d\$)";
+for my $section (qw(corp near far))
+{
+	$node->configure_services("$dir/kms.conf", services($section => "allow_keyrings = $theirs\n"));
+	my $err = $node->fails_with($import, 'KE010', "an import that section $section does not admit", dbname => 'other');
+	like($err, qr/Section \[(?:vault|aws) $section\] of pg_envelope\.kms_config_file is not for data keys of the keyring $ours\. .*append ", $ours" to its line allow_keyrings/, 'which is named, with the keyring');
+	is($node->safe_psql('other', 'SELECT (SELECT count(*) FROM envelope.kek), (SELECT count(*) FROM envelope.dek)'), '1|0', 'and nothing is written');
+}
+$node->configure_services("$dir/kms.conf", services(map { ($_ => "allow_keyrings = $theirs, $ours\n") } qw(corp near far)));
+is($node->safe_psql('other', $import), 'imported', 'with its line it is imported');
+is($node->safe_psql('other', q{SELECT string_agg(name, ' ' ORDER BY name) FROM envelope.kek}), 'aws1 far mine vault1', 'with the KEKs that were missing');
+my $sealed = $admin->query(q{SELECT sealed FROM kept WHERE key_id = 'k1'});
+is($node->safe_psql('other', "SELECT envelope_decrypt('$sealed', 'k1')"), 'value 1', 'and opens');
 
 done_testing();
