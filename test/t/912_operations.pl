@@ -27,6 +27,7 @@ my %before = (
 	'lose the keyring' => sub { lose_keyring() },
 	'the keyring of a standby' => sub { start_standby(); bring_copies('standby') },
 	'fail over' => sub { new_kek_on_standby(); $main->stop('immediate') },
+	'seal a column' => sub { people() },
 	'uninstall' => sub { about_to_uninstall() },
 );
 my %after = (
@@ -37,6 +38,7 @@ my %after = (
 	'the keyring of a standby' => sub { opens_in_the_end('standby') },
 	'retire a KEK' => sub { retired($_[0]) },
 	'fail over' => sub { failed_over() },
+	'seal a column' => sub { sealed($_[0]) },
 	'uninstall the library' => sub { uninstalled() },
 );
 
@@ -263,6 +265,37 @@ sub retired
 	$new->safe_psql('postgres', 'DROP DATABASE app');
 	run_again('restore', 'new');
 	opens('new');
+	return;
+}
+
+# Values in plain, also in statistics.
+sub plain_value { return 'plain-078-05-1120'; }
+
+sub people
+{
+	my $plain = plain_value();
+	$main->safe_psql('app', qq{CREATE TABLE people (id int PRIMARY KEY, ssn text);
+		INSERT INTO people SELECT i, CASE i % 3 WHEN 0 THEN '$plain more' WHEN 1 THEN '$plain' END FROM generate_series(1, 999) i;
+		CREATE STATISTICS people_stats (mcv) ON (id % 3), ssn FROM people; ANALYZE people});
+	my %in = map { ($_ => 1) } in_files();
+	ok($in{$_}, "(before, the old values are found in $_)") for map { $main->safe_psql('app', "SELECT pg_relation_filepath('$_')") } qw(people pg_statistic pg_statistic_ext_data);
+	return;
+}
+
+sub in_files
+{
+	$main->safe_psql('app', 'CHECKPOINT');
+	return grep { !m{^pg_wal/} } map { m{\Q@{[ $main->data_dir ]}\E/([^:]+)} ? $1 : $_ } $main->find_on_disk(plain_value());
+}
+
+sub sealed
+{
+	my ($said) = @_;
+	like($said, qr/different *\n-+\n +0\n/, 'every value was sealed');
+	is(join(' ', in_files()), '', 'no file of the database has an old value');
+	is($main->safe_psql('app', q{SELECT count(*), count(ssn), min(envelope_decrypt(ssn, 'acme', envelope_bind('people.ssn', id::text))) FROM people}), "999|666|@{[ plain_value() ]}", 'and all open');
+	# (The column's CHECK keeps the extension from being dropped: README says so.)
+	$main->safe_psql('app', 'DROP TABLE people');
 	return;
 }
 
