@@ -60,6 +60,8 @@ UPDATE envelope.wrapping SET dek_id = dek_id # 1 WHERE kek = 'hand_kek';
 \echo :LAST_ERROR_SQLSTATE
 UPDATE envelope.wrapping SET kek = 'hand_kick' WHERE kek = 'hand_kek';
 \echo :LAST_ERROR_SQLSTATE
+UPDATE envelope.wrapping SET kek_version = '7' WHERE kek = 'hand_kek';
+\echo :LAST_ERROR_SQLSTATE
 DELETE FROM envelope.kek WHERE name = 'hand_kek';
 \echo :LAST_ERROR_SQLSTATE
 UPDATE envelope.kek SET name = 'hand_kick' WHERE name = 'hand_kek';

@@ -152,7 +152,8 @@ refuse_wrapping(Relation table, HeapTuple old, HeapTuple new)
 		heap_attisnull(old, Anum_wrapping_wrapped, desc) ||
 		(new != NULL && !differs(table, old, new, Anum_wrapping_wrapped) &&
 		 !differs(table, old, new, Anum_wrapping_dek_id) &&
-		 !differs(table, old, new, Anum_wrapping_kek)) ||
+		 !differs(table, old, new, Anum_wrapping_kek) &&
+		 !differs(table, old, new, Anum_wrapping_kek_version)) ||
 		!dek_lives(dek_id, &key_id))
 		return;
 	wait_for_rewraps(key_id);

@@ -51,6 +51,10 @@ comes_over('no_keys');
 is(restore('in_parts', '-s'), '', 'the schema');
 is(restore('in_parts', '-a'), '', 'then the rows');
 comes_over('in_parts');
+is(restore('in_sections', "--section=$_"), '', "section $_") for qw(pre-data data post-data);
+comes_over('in_sections');
+is(restore('as_inserts', '--inserts --no-owner --no-privileges'), '', 'as INSERT statements');
+comes_over('as_inserts');
 is(restore('one_schema', '-n app -e pg_envelope'), '', 'one schema with the extension');
 comes_over('one_schema');
 

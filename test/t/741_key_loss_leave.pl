@@ -108,6 +108,8 @@ my @lines = substr(slurp_file($node->logfile), $at) =~ /LOG:  ("pg_envelope.allo
 is(scalar(grep { /drop extension "pg_envelope" in database "postgres"$/ } @lines), 1, 'a line for a DROP EXTENSION');
 is(scalar(grep { /truncate table "envelope.dek" in/ } @lines), 1, 'and for a TRUNCATE');
 is(scalar(grep { /alter table "envelope.wrapping"/ } @lines), 1, 'and for an ALTER');
+$other->query('SET ' . ($node->pg_version < 16 ? 'force_parallel_mode' : 'debug_parallel_query') . ' = on');
+is($other->query(q{SELECT count(envelope_decrypt(ssn, 'k1')) FROM sealed}), '1', 'parallel workers take it, too');
 $other->query('RESET pg_envelope.allow_key_loss');
 refused($other, 'TRUNCATE envelope.dek', 'it ends with RESET');
 $other->query("BEGIN; SET LOCAL pg_envelope.allow_key_loss = '$uuid'; COMMIT");
@@ -203,7 +205,28 @@ $node->poll_query_until('waits', $blocked =~ s/\d+$/$waits->pid/re, '1') or die 
 $maker->query('COMMIT');
 (undef, $err) = $waits->wait;
 like($err, qr/ERROR:  KE014: cannot drop extension "pg_envelope": 1 data key would be lost/, 'or that came while a DROP waited');
-$maker->query(q{SELECT envelope_disable_key('later'); SELECT envelope_destroy_key('later')});
+
+# Its KEK's row is locked by who makes it, so a hand has to wait and then sees the key.
+for my $by_hand (q{DELETE FROM envelope.kek WHERE name = 'fresh'}, q{UPDATE envelope.kek SET uri = 'local:x' WHERE name = 'fresh'})
+{
+	$maker->query(q{SELECT envelope_create_kek('fresh')});
+	$maker->query(q{BEGIN; SELECT envelope_create_key('of fresh ' || count(*), 'fresh') FROM envelope.key});
+	$waits->send($by_hand);
+	$node->poll_query_until('waits', $blocked =~ s/\d+$/$waits->pid/re, '1') or die 'nobody waits';
+	$maker->query('COMMIT');
+	(undef, $err) = $waits->wait;
+	like($err, qr/ERROR:  KE014: cannot (?:delete|change the URI of) KEK "fresh": 1 data key would be lost/, "a key that came while this waited: $by_hand");
+	$maker->query(q{SELECT envelope_disable_key(key_id) FROM envelope.key WHERE kek = 'fresh'; SELECT envelope_destroy_key(key_id) FROM envelope.key WHERE kek = 'fresh'});
+	$maker->query(q{DELETE FROM envelope.wrapping WHERE kek = 'fresh'; DELETE FROM envelope.dek WHERE key_id LIKE 'of fresh%';
+		DELETE FROM envelope.key WHERE kek = 'fresh'; DELETE FROM envelope.kek WHERE name = 'fresh'});
+}
+
+# A snapshot from before the key was made hides it from nobody who counts.
+$waits->query(q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM envelope.dek});
+$maker->query(q{SELECT envelope_create_key('latest', 'main')});
+refused($waits, "SAVEPOINT s; $_", "under an old snapshot: $_") && $waits->query('ROLLBACK TO s') for 'TRUNCATE envelope.key', 'DROP EXTENSION pg_envelope';
+$waits->query('ROLLBACK');
+$maker->query(q{SELECT envelope_disable_key(k), envelope_destroy_key(k) FROM unnest('{later,latest}'::text[]) k});
 (undef, $err) = $waits->try('DROP EXTENSION pg_envelope');
 is($err, '', 'when all are destroyed no leave is needed');
 $_->close for $maker, $waits;
