@@ -58,7 +58,8 @@ sub refused
 $admin->query($_) for q{SELECT envelope_create_kek('main')}, q{SELECT envelope_create_key('acme', 'main')}, q{SELECT envelope_create_key('doomed', 'main')},
   insert('1, 50', 'acme'), insert('51, 60', 'doomed'), 'CREATE PUBLICATION whole FOR ALL TABLES';
 copy_keyring();
-$subscriber->safe_psql('postgres', q{CREATE SUBSCRIPTION whole CONNECTION '} . ($publisher->connstr('postgres') =~ s{'}{''}gr) . ' user=' . $publisher->superuser . q{' PUBLICATION whole WITH (streaming = on, two_phase = on)});
+$subscriber->safe_psql('postgres', q{CREATE SUBSCRIPTION whole CONNECTION '} . ($publisher->connstr('postgres') =~ s{'}{''}gr) . ' user=' . $publisher->superuser . q{' PUBLICATION whole WITH (two_phase = on, streaming = }
+	. ($publisher->pg_version >= 16 ? 'parallel' : 'on') . q{)});
 $subscriber->poll_query_until('postgres', q{SELECT count(*) >= 7 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel}) or die 'no initial copy';
 isnt($subscriber->wait_for_agent, $publisher->agent_pid, 'each has an agent of its own');
 opens('acme', 50, 'copied with its key, a value opens at the subscriber');
