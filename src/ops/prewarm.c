@@ -4,8 +4,8 @@
  *	  DEKs into the shared cache before the first value asks.
  *
  * The reader's steps without a value: each key's rows are read under one W,
- * requests carry its F, and pge_dek_cache_put publishes only while W stands
- * (R7, R8).  A DEK that could not be had is left to the first value, which will
+ * requests carry its F, rows are read again if only E moved (R6), and
+ * pge_dek_cache_put publishes only while W stands (R7, R8).  A DEK that could not be had is left to the first value, which will
  * say why; a prewarm that fails for one key in a thousand would be of no use.
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -24,6 +24,8 @@
 #include "ops/dek.h"
 #include "ops/prewarm.h"
 #include "ops/unwrap.h"
+
+#define PUBLISH_TRIES	3		/* under steady commits */
 
 typedef struct Warming
 {
@@ -46,14 +48,39 @@ typedef struct Prewarm
 	PgeSecret	dek;
 } Prewarm;
 
+/* R6: false if the DEK may not be published any more. */
+static bool
+still_good(Warming *one)
+{
+	uint64		w = pge_dek_load_epoch();
+	KeyringDek	now;
+	KeyringKey	key;
+
+	if (w == one->w)
+		return true;
+	if (PGE_EPOCH_FLUSH(w) != PGE_EPOCH_FLUSH(one->w))
+		return false;
+	one->w = w;
+	return pge_keyring_find_dek(one->row.dek_id, &now) && !now.own &&
+		now.state != PGE_DEK_DESTROYED &&
+		memcmp(now.check_value, one->row.check_value, PGE_CHECK_VALUE_LEN) == 0 &&
+		pge_keyring_find_key(now.key_id, &key) && !key.own &&
+		key.state == PGE_KEY_ENABLED;
+}
+
 static void
-publish(Prewarm *prewarm, const Warming *one)
+publish(Prewarm *prewarm, Warming *one)
 {
 	DekCacheTag tag = pge_dek_tag(&one->row);
-	DekCacheRef ref = {.deadline_ms = one->deadline_ms, .refusals = one->refusals};
+	bool		done = false;
 
-	if (pge_dek_cache_put(&tag, &prewarm->dek, one->w, one->deadline_ms, &ref))
-		prewarm->published++;
+	for (int tries = 0; !done && tries < PUBLISH_TRIES && still_good(one); tries++)
+	{
+		DekCacheRef ref = {.deadline_ms = one->deadline_ms, .refusals = one->refusals};
+
+		done = pge_dek_cache_put(&tag, &prewarm->dek, one->w, one->deadline_ms, &ref);
+	}
+	prewarm->published += done;
 	pge_secret_wipe(&prewarm->dek, sizeof(prewarm->dek));
 }
 

@@ -189,6 +189,33 @@ while_it_waits('the key is disabled and enabled again', [q{SELECT envelope_disab
 	qr/^value 1$/, unwraps => 1, slots => 1);
 while_it_waits('the cache is flushed', [q{SELECT envelope_cache_flush()}], qr/^value 1$/, unwraps => 2, slots => 1);
 
+# The same while two keys are prewarmed, of which something happens to the first.
+sub while_it_prewarms
+{
+	my ($name, $act, $expected) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($key, $neighbour) = (new_key(), new_key());
+	$admin->query('SELECT envelope_cache_flush()');
+	$node->set_provider_delay(1000);
+	my $s = $node->session;
+	$s->send("SELECT envelope_prewarm('{$key,$neighbour}')");
+	wait_until(sub { told('agent_calls_in_flight') == 2 }, 'the calls');
+	$admin->query(s/%s/$key/r) for @$act;
+	is(told('agent_calls_in_flight'), 2, "$name while two keys are prewarmed");
+	is(($s->wait)[0], $expected, "$expected of them are there then");
+	is(told('cache_used'), $expected, 'as slots');
+	$node->set_provider_delay(0);
+	$s->close;
+	return;
+}
+
+while_it_prewarms('nothing happens', [], 2);
+while_it_prewarms('another key is enabled', [q{SELECT envelope_enable_key('other')}], 2);
+while_it_prewarms('one is disabled', [q{SELECT envelope_disable_key('%s')}], 1);
+while_it_prewarms('one is disabled and enabled again', [q{SELECT envelope_disable_key('%s')}, q{SELECT envelope_enable_key('%s')}], 2);
+while_it_prewarms('one is destroyed', [q{SELECT envelope_disable_key('%s')}, q{SELECT envelope_destroy_key('%s')}], 1);
+while_it_prewarms('the cache is flushed', [q{SELECT envelope_cache_flush()}], 0);
+
 $admin->close;
 $node->stop;
 done_testing();
