@@ -61,7 +61,9 @@ my @errors = (
 	[ 10, 'KE012', q{SELECT envelope_encrypt('value', 'by lost')} ],
 	# within a subtransaction, and then without
 	[ 20, '22012', qq{DO \$\$BEGIN PERFORM envelope_decrypt('$damaged', '1'); EXCEPTION WHEN OTHERS THEN PERFORM 1 / (length(envelope_decrypt('$sealed', '1')) * 0); END\$\$} ],
-	[ 2, '42710', q{SELECT envelope_create_kek('main')} ]);
+	# the keyring file is written, and locked meanwhile
+	[ 1, '22012', q{SELECT envelope_rotate_kek('main'); SELECT 1 / 0} ],
+	[ 1, '42710', q{SELECT envelope_create_kek('main')} ]);
 my @statements = map { my ($n, undef, $statement) = @$_; ($statement) x $n } @errors;
 is(scalar @statements, $batch, 'a batch is a thousand transactions');
 
