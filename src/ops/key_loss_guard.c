@@ -52,9 +52,12 @@ static bool is_of_interest(ObjectAccessType access, Oid class);
 static bool own_script_runs(void);
 static void before_drop(Oid class, Oid object, int part);
 static void before_table_drop(Oid table, int part);
+static void before_index_drop(Oid index);
+static bool drops_more_than_indexes(void);
 static void before_trigger_drop(Oid trigger);
 static bool drops_a_trigger(void);
 static void after_alter(Oid class, Oid object, int part);
+static bool advises_the_planner(void);
 static void after_create(Oid class, Oid object, int part);
 static void refuse(char *action, KeyHarm harm);
 static void after_contents(const AlterExtensionContentsStmt *statement);
@@ -105,7 +108,10 @@ static void
 before_drop(Oid class, Oid object, int part)
 {
 	if (class == RelationRelationId)
+	{
 		before_table_drop(object, part);
+		before_index_drop(object);
+	}
 	else if (class == TriggerRelationId)
 		before_trigger_drop(object);
 	else if (class == ExtensionRelationId &&
@@ -129,6 +135,29 @@ before_table_drop(Oid table, int part)
 		refuse(pstrdup("drop extension \"pg_envelope\""), PGE_KEYS_LOST);
 	else
 		refuse(psprintf("drop table \"envelope.%s\"", name), PGE_KEYS_LOST);
+}
+
+/*
+ * Nothing is lost with it, but nothing is found, either, or there may be two.  Where
+ * REINDEX CONCURRENTLY drops the old one, the new one has its name already.
+ */
+static void
+before_index_drop(Oid index)
+{
+	const char *name = pge_key_index_name(index);
+
+	if (name != NULL && !drops_more_than_indexes())
+		refuse(psprintf("drop index \"envelope.%s\"", name), PGE_KEYS_ENDANGERED);
+}
+
+/* Then it goes with its table, which is refused under its own name. */
+static bool
+drops_more_than_indexes(void)
+{
+	return command.statement != NULL &&
+		(IsA(command.statement, DropOwnedStmt) ||
+		 (IsA(command.statement, DropStmt) &&
+		  ((const DropStmt *) command.statement)->removeType != OBJECT_INDEX));
 }
 
 /* Of a table that goes, the triggers go first. */
@@ -156,13 +185,35 @@ drops_a_trigger(void)
 static void
 after_alter(Oid class, Oid object, int part)
 {
-	if (class == RelationRelationId && pge_key_table_was_harmed(object, part))
+	if (class == RelationRelationId && pge_key_table_was_harmed(object, part) &&
+		!advises_the_planner())
 		refuse(psprintf("alter table \"envelope.%s\" in this way", pge_key_table_name(object)),
+			   PGE_KEYS_ENDANGERED);
+	else if (class == RelationRelationId && part == 0 && pge_key_index_was_renamed(object))
+		refuse(psprintf("rename index \"envelope.%s\"", pge_key_index_name(object)),
 			   PGE_KEYS_ENDANGERED);
 	else if (class == NamespaceRelationId && pge_key_schema_was_renamed(object))
 		refuse(pstrdup("rename schema \"envelope\""), PGE_KEYS_ENDANGERED);
 	else if (class == ProcedureRelationId && pge_guard_function(object) && !pge_guard_function_moved(object))
 		refuse(pstrdup("change a guard of extension \"pg_envelope\""), PGE_KEYS_ENDANGERED);
+}
+
+/* What a column's statistics are told changes no row and no type, if nothing else is in the command. */
+static bool
+advises_the_planner(void)
+{
+	ListCell   *cell;
+
+	if (command.statement == NULL || !IsA(command.statement, AlterTableStmt))
+		return false;
+	foreach(cell, ((const AlterTableStmt *) command.statement)->cmds)
+	{
+		AlterTableType type = lfirst_node(AlterTableCmd, cell)->subtype;
+
+		if (type != AT_SetStatistics && type != AT_SetOptions && type != AT_ResetOptions)
+			return false;
+	}
+	return true;
 }
 
 /* A column more, and a dump's rows would not fit a new table. */

@@ -27,23 +27,42 @@
 /* What dumps hold. */
 static const char *const tables[] = {"keyring", "kek", "key", "dek", "wrapping", "key_grant"};
 
+static const char *const indexes[] = {
+	"keyring_pkey", "keyring_one_row", "kek_pkey", "key_pkey", "key_kek", "dek_pkey",
+	"dek_key_version", "dek_active", "wrapping_pkey", "wrapping_live", "wrapping_kek",
+	"key_grant_pkey"
+};
+
+static const char *name_among(Oid relation, char kind, const char *const *names, size_t count);
 static bool relation_was_harmed(Oid table);
 static bool relation_differs(const FormData_pg_class *old, const FormData_pg_class *new);
 
 const char *
 pge_key_table_name(Oid table)
 {
+	return name_among(table, RELKIND_RELATION, tables, lengthof(tables));
+}
+
+const char *
+pge_key_index_name(Oid index)
+{
+	return name_among(index, RELKIND_INDEX, indexes, lengthof(indexes));
+}
+
+static const char *
+name_among(Oid relation, char kind, const char *const *names, size_t count)
+{
 	Oid			schema = get_namespace_oid("envelope", true);
 	char	   *name;
 
-	if (!OidIsValid(schema) || get_rel_namespace(table) != schema ||
-		get_rel_relkind(table) != RELKIND_RELATION ||
+	if (!OidIsValid(schema) || get_rel_namespace(relation) != schema ||
+		get_rel_relkind(relation) != kind ||
 		!OidIsValid(get_extension_oid("pg_envelope", true)))
 		return NULL;
-	name = get_rel_name(table);
-	for (size_t i = 0; i < lengthof(tables); i++)
-		if (strcmp(tables[i], name) == 0)
-			return tables[i];
+	name = get_rel_name(relation);
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
+			return names[i];
 	return NULL;
 }
 
@@ -92,6 +111,12 @@ pge_key_table_was_harmed(Oid table, int part)
 {
 	return pge_key_table_name(table) != NULL &&
 		(part != 0 || relation_was_harmed(table));
+}
+
+bool
+pge_key_index_was_renamed(Oid index)
+{
+	return pge_key_index_name(index) != NULL && relation_was_harmed(index);
 }
 
 static bool

@@ -19,7 +19,10 @@
 /* The table's name, if the extension keeps keys or grants in it; else NULL. */
 extern const char *pge_key_table_name(Oid table);
 
-/* Those of them that there are, by oid. */
+/* The same of an index by which the functions find keys, or keep them from being two. */
+extern const char *pge_key_index_name(Oid index);
+
+/* Those of the tables that there are, by oid. */
 extern List *pge_key_tables(void);
 
 /* Whether it has row security, and (forced) whether its owner would have, too. */
@@ -34,6 +37,7 @@ extern bool pge_key_table_has_keys(Oid table);
  */
 extern bool pge_key_table_was_harmed(Oid table, int part);
 
+extern bool pge_key_index_was_renamed(Oid index);
 extern bool pge_key_schema_was_renamed(Oid schema);
 
 /*

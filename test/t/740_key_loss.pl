@@ -22,6 +22,10 @@ my %attack = (
 	'truncate by cascade' => 'TRUNCATE parent CASCADE',
 	'drop a column' => ['ALTER TABLE envelope.wrapping DROP COLUMN wrapped CASCADE', 'CLUSTER envelope.wrapping USING wrapping_pkey'],
 	'fill a column' => q{ALTER TABLE envelope.wrapping ALTER wrapped TYPE bytea USING '\x00000000'::bytea},
+	'statistics, and a column filled' => q{ALTER TABLE envelope.wrapping ALTER seq SET STATISTICS 5, ALTER wrapped TYPE bytea USING '\x00000000'::bytea},
+	'drop a primary key' => 'ALTER TABLE envelope.dek DROP CONSTRAINT dek_pkey CASCADE',
+	'rename an index' => 'ALTER INDEX envelope.wrapping_pkey RENAME TO primary_key',
+	'rename a primary key' => 'ALTER TABLE envelope.dek RENAME CONSTRAINT dek_pkey TO primary_key',
 	'change a type' => q{ALTER TABLE envelope.dek ALTER dek_id TYPE integer USING 1},
 	'rename a table' => 'ALTER TABLE envelope.dek RENAME TO deks',
 	'move a table' => 'ALTER TABLE envelope.wrapping SET SCHEMA public',
@@ -149,6 +153,23 @@ tried_by($super, 'superuser', { %attack, %by_hand, %dumped, %hidden }, @everybod
 tried_by($super, 'superuser', \%as_replica, $replica);
 tried_by($super, 'superuser', \%bound, @everybody, $replica);
 tried_by($owner, 'owner', { %attack, %dumped, %hidden }, @everybody, $replica);
+# Each index by which a key is found, or kept from being two; and no other.
+my @indexes = split /\n/, $super->query(q{SELECT concat_ws(' ', i.indexrelid::regclass, i.indrelid::regclass, conname) FROM pg_index i
+	LEFT JOIN pg_constraint ON conindid = i.indexrelid AND contype IN ('p', 'u')
+	WHERE indrelid IN (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'pg_envelope') ORDER BY 1});
+cmp_ok(scalar @indexes, '>', 10, 'the key tables have indexes');
+for (@indexes)
+{
+	my ($index, $table, $constraint) = split / /;
+	tried_by($super, 'superuser', { "drop $index" => $constraint ? "ALTER TABLE $table DROP CONSTRAINT $constraint" : "DROP INDEX $index",
+		"rename $index" => "ALTER INDEX $index RENAME TO another" }, $everybody[0]);
+}
+for my $index ('dek_active', 'wrapping_kek')
+{
+	my (undef, $err) = $super->try("DROP INDEX CONCURRENTLY envelope.$index");
+	like($err, qr/ERROR:  KE014: cannot drop index "envelope.$index": 1 data key could be lost/, "drop $index concurrently");
+}
+is(($super->try($_))[1], '', $_) for 'CREATE INDEX anybodys ON envelope.dek (created)', 'ALTER INDEX envelope.anybodys RENAME TO mine', 'DROP INDEX envelope.mine';
 # What the server itself keeps from being dropped alone.
 for my $session ($super, $owner)
 {

@@ -120,7 +120,9 @@ like($admin->query($opens), qr/a value/, 'what was rolled back is there');
 # In nobody's way.
 #
 for my $sql ('VACUUM FULL envelope.dek', 'VACUUM FULL', 'CLUSTER envelope.wrapping USING wrapping_pkey', 'REINDEX TABLE envelope.dek',
-	'REINDEX TABLE CONCURRENTLY envelope.wrapping', 'ANALYZE envelope.dek', 'ALTER TABLE envelope.dek SET (fillfactor = 90)',
+	'REINDEX TABLE CONCURRENTLY envelope.wrapping', 'REINDEX INDEX CONCURRENTLY envelope.dek_active', 'REINDEX SCHEMA CONCURRENTLY envelope', 'ANALYZE envelope.dek',
+	'ALTER TABLE envelope.dek ALTER key_id SET STATISTICS 500', 'ALTER TABLE envelope.dek ALTER key_id SET (n_distinct = -0.5), ALTER version SET STATISTICS -1', 'ALTER TABLE envelope.dek ALTER key_id RESET (n_distinct)',
+	'ALTER TABLE envelope.dek SET (autovacuum_vacuum_scale_factor = 0.1)', 'ALTER TABLE envelope.dek CLUSTER ON dek_pkey', 'ALTER INDEX envelope.dek_pkey SET (fillfactor = 80)', 'ALTER INDEX envelope.dek_pkey SET TABLESPACE pg_default', 'ALTER TABLE envelope.dek SET (fillfactor = 90)',
 	'ALTER TABLE envelope.dek OWNER TO plain', 'ALTER TABLE envelope.dek OWNER TO CURRENT_USER', 'GRANT SELECT ON envelope.dek TO plain',
 	'ALTER FUNCTION envelope_guard_row() OWNER TO plain', 'ALTER FUNCTION envelope_guard_row() OWNER TO CURRENT_USER',
 	'ALTER TABLE envelope.dek ENABLE TRIGGER ALL', 'ALTER TABLE envelope.dek ENABLE REPLICA TRIGGER envelope_guard',
