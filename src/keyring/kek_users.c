@@ -34,7 +34,6 @@ static SoughtKey *sort_uris(char *const *uris, int count);
 static int	first_with_start(const SoughtKey *sought, int count, const SoughtKey *start);
 static int	compare_starts(const void *a, const void *b);
 static bool has_same_start(const char *kek_uri, const char *uri);
-static bool has_address(const char *uri);
 static const char *last_word(const char *uri, size_t *len);
 static int	compare_names(const ListCell *a, const ListCell *b);
 static bool find_live_dek(const char *kek, KekUser *user);
@@ -133,7 +132,7 @@ compare_starts(const void *a, const void *b)
 bool
 pge_keyring_is_uri_of_key(const char *kek_uri, const char *uri)
 {
-	return has_address(uri) ? strcmp(kek_uri, uri) == 0 : has_same_start(kek_uri, uri);
+	return pge_keyring_uri_has_address(uri) ? strcmp(kek_uri, uri) == 0 : has_same_start(kek_uri, uri);
 }
 
 static List *
@@ -179,11 +178,11 @@ pge_keyring_may_be_uri_of_key(const char *kek_uri, const char *uri)
 
 	if (has_same_start(kek_uri, uri))
 		return true;
-	return has_address(uri) && has_address(kek_uri) && other_len == len && strncmp(other, word, len) == 0;
+	return pge_keyring_uri_has_address(uri) && pge_keyring_uri_has_address(kek_uri) && other_len == len && strncmp(other, word, len) == 0;
 }
 
-static bool
-has_address(const char *uri)
+bool
+pge_keyring_uri_has_address(const char *uri)
 {
 	static const char scheme[] = "vault://";
 

@@ -41,6 +41,9 @@ extern List *pge_keyring_names_like_key(const char *uri);
  */
 extern bool pge_keyring_is_uri_of_key(const char *kek_uri, const char *uri);
 
+/* Is its service's address a part of it, so that sections and namespaces may differ? */
+extern bool pge_keyring_uri_has_address(const char *uri);
+
 /* Could it be, for all that the two URIs tell? */
 extern bool pge_keyring_may_be_uri_of_key(const char *kek_uri, const char *uri);
 

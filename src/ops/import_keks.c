@@ -4,13 +4,16 @@
  *	  Finds the KEKs of a document here, or makes rows for them.
  *
  * The URI tells which key it is, whatever its names; a name that is taken by another
- * URI is not guessed about.  All are locked by name before the agent opens anything:
+ * URI is not guessed about.  Only where no section here serves the URI as it is written,
+ * or several do, it may be a KEK here that has another ?instance=: what it opens shows.  All are locked by name before the agent opens anything:
  * who destroys a KEK waits, and then finds what came.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include "utils/builtins.h"
 
 #include "base/report.h"
 #include "keyring/kek_users.h"
@@ -21,12 +24,15 @@
 
 static void mark_needed(KeyringImport *import);
 static void find_here(KeyringImport *import);
-static void settle(const DocumentKek *theirs, ImportKek *kek, const List *names);
+static void settle(const DocumentKek *theirs, ImportKek *kek);
 static bool find_by_uri(const char *uri, const char *name, const List *names, KeyringKek *found);
 static bool is_better(const KeyringKek *kek, const KeyringKek *found, const char *name);
 static void ask_services(KeyringImport *import);
 static bool is_to_be_asked(const KeyringImport *import, int kek);
-static char *ask_service(const DocumentKek *theirs);
+static char *ask_service(const DocumentKek *theirs, ImportKek *kek);
+static bool find_like(const DocumentKek *theirs, ImportKek *kek);
+static bool is_like_by_name(const ImportKek *kek, const char *name);
+static void refuse_instance(const DocumentKek *theirs, const ImportKek *kek, const char *what, PgeBytes detail) pg_attribute_noreturn();
 static void settle_asked(const DocumentKek *theirs, ImportKek *kek, const char *canonical, const List *names);
 static void refuse_name(const DocumentKek *theirs, const KeyringKek *here) pg_attribute_noreturn();
 static void refuse_destroyed(const KeyringKek *kek) pg_attribute_noreturn();
@@ -87,19 +93,23 @@ find_here(KeyringImport *import)
 	names = pge_keyring_names_of_keys(uris, count);
 	count = 0;
 	for (int i = 0; i < nkeks; i++)
-		if (import->keks[i].needed)
-			settle(&import->document.keks[i], &import->keks[i], names[count++]);
+	{
+		if (!import->keks[i].needed)
+			continue;
+		import->keks[i].like = names[count++];
+		settle(&import->document.keks[i], &import->keks[i]);
+	}
 	pfree(names);
 	pfree(uris);
 }
 
 static void
-settle(const DocumentKek *theirs, ImportKek *kek, const List *names)
+settle(const DocumentKek *theirs, ImportKek *kek)
 {
 	KeyringKek	other;
 
 	kek->row = palloc0(sizeof(KeyringKek));
-	if (find_by_uri(theirs->uri, theirs->name, names, kek->row))
+	if (find_by_uri(theirs->uri, theirs->name, kek->like, kek->row))
 		return;
 	strlcpy(kek->row->name, theirs->name, sizeof(kek->row->name));
 	strlcpy(kek->row->uri, theirs->uri, sizeof(kek->row->uri));
@@ -113,7 +123,8 @@ settle(const DocumentKek *theirs, ImportKek *kek, const List *names)
 			kek->missing = false;
 			return;
 		}
-		refuse_name(theirs, &other);
+		if (!kek->wraps || !is_like_by_name(kek, theirs->name))
+			refuse_name(theirs, &other);
 	}
 }
 
@@ -155,8 +166,13 @@ ask_services(KeyringImport *import)
 	int			count = 0;
 
 	for (int i = 0; i < nkeks; i++)
-		if (is_to_be_asked(import, i))
-			uris[count++] = ask_service(&import->document.keks[i]);
+	{
+		if (!is_to_be_asked(import, i))
+			continue;
+		uris[count] = ask_service(&import->document.keks[i], &import->keks[i]);
+		if (uris[count] != NULL)
+			count++;
+	}
 	names = pge_keyring_names_of_keys(uris, count);
 	count = 0;
 	for (int i = 0; i < nkeks; i++)
@@ -176,27 +192,94 @@ is_to_be_asked(const KeyringImport *import, int kek)
 	return import->keks[kek].missing && import->document.keks[kek].state != PGE_KEK_DESTROYED;
 }
 
+/* NULL: it is here with another ?instance=, or so it seems. */
 static char *
-ask_service(const DocumentKek *theirs)
+ask_service(const DocumentKek *theirs, ImportKek *kek)
 {
 	char	   *what = psprintf("could not import KEK \"%s\" (\"%s\")", theirs->name,
 								pge_kek_uri_without_user(theirs->uri));
+	char	   *version;
 	char	   *canonical;
+	PgeBytes	detail;
+	PgeStatus	status = pge_kek_try_describe(theirs->uri, &version, &canonical, &detail);
 
-	pge_kek_describe(what, theirs->uri, &canonical);
+	if (status == PGE_INVALID && kek->wraps && find_like(theirs, kek))
+		return NULL;
+	if (status == PGE_INVALID && kek->wraps && pge_keyring_uri_has_address(theirs->uri))
+		refuse_instance(theirs, kek, what, detail);
+	if (status != PGE_OK)
+		pge_report_error(status, what, detail);
 	if (canonical == NULL || strlen(canonical) > PGE_KEK_URI_MAX)
 		pge_report_bad_answer(what, "a usable URI of the KEK");
 	return canonical;
 }
 
+/* The one of its name, or the only one. */
+static bool
+find_like(const DocumentKek *theirs, ImportKek *kek)
+{
+	ListCell   *cell;
+	KeyringKek	here;
+	KeyringKek	found;
+	int			count = 0;
+
+	foreach(cell, kek->like)
+	{
+		bool		is_named = strcmp(lfirst(cell), theirs->name) == 0;
+
+		if (!pge_keyring_find_kek(lfirst(cell), &here) || here.state == PGE_KEK_DESTROYED)
+			continue;
+		found = here;
+		count = is_named ? 1 : count + 1;
+		if (is_named)
+			break;
+	}
+	if (count != 1)
+		return false;
+	*kek->row = found;
+	kek->missing = false;
+	return true;
+}
+
+static bool
+is_like_by_name(const ImportKek *kek, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, kek->like)
+		if (strcmp(lfirst(cell), name) == 0)
+		return true;
+	return false;
+}
+
+/* The agent's words have the names of the sections. */
+static void
+refuse_instance(const DocumentKek *theirs, const ImportKek *kek, const char *what, PgeBytes detail)
+{
+	char	   *uri = pge_kek_uri_without_user(theirs->uri);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", what),
+			 errdetail("%s", pge_report_text(detail)),
+			 list_length(kek->like) > 1 ?
+			 errhint("Nothing was imported. Several KEKs here have this URI with an ?instance= (table envelope.kek): put that of the right one into the document's \"keks\", and import again.") :
+			 errhint("Nothing was imported. If a section serves it, name it with envelope_create_kek(%s, '%.*s?instance=NAME'), and import again: it is taken for that KEK if that opens it.",
+					 quote_literal_cstr(theirs->name), (int) strcspn(uri, "?"), uri)));
+}
+
 static void
 settle_asked(const DocumentKek *theirs, ImportKek *kek, const char *canonical, const List *names)
 {
+	KeyringKek	other;
+
 	if (find_by_uri(canonical, theirs->name, names, kek->row))
 	{
 		kek->missing = false;
 		return;
 	}
+	if (pge_keyring_find_kek(theirs->name, &other))
+		refuse_name(theirs, &other);
 	strlcpy(kek->row->uri, canonical, sizeof(kek->row->uri));
 	pge_kek_tell_other_name(theirs->name, canonical, names);
 }

@@ -12,6 +12,8 @@
 
 #include "postgres.h"
 
+#include "nodes/pg_list.h"
+
 #include "keyring/document.h"
 
 /* What becomes of a KEK of the document. */
@@ -20,6 +22,8 @@ typedef struct ImportKek
 	bool		wraps;			/* has a wrapping that comes */
 	bool		needed;			/* or is the KEK of a key that comes */
 	bool		missing;		/* no row has its URI yet */
+	List	   *like;			/* the names of those here whose URI differs
+								 * in ?instance= at most */
 	KeyringKek *row;			/* of one that is needed: here; of a missing
 								 * one, as it will be */
 } ImportKek;

@@ -17,6 +17,8 @@
 #include "keyring/keyring.h"
 #include "ops/kek_proof.h"
 
+static PgeBytes copy_of(PgeBytes bytes);
+
 /* Somebody may have written a password there, and messages stand in the log. */
 char *
 pge_kek_uri_without_user(const char *uri)
@@ -73,23 +75,39 @@ pge_kek_tell_other_name(const char *name, const char *uri, const List *names)
 char *
 pge_kek_describe(const char *what, const char *uri, char **canonical)
 {
-	PgeFrame	request = {0};
+	char	   *version;
+	char	   *as_stored;
+	PgeBytes	detail;
+	PgeStatus	status = pge_kek_try_describe(uri, &version, &as_stored, &detail);
+
+	if (status != PGE_OK)
+		pge_report_error(status, what, detail);
+	if (canonical != NULL)
+		*canonical = as_stored;
+	return version;
+}
+
+PgeStatus
+pge_kek_try_describe(const char *uri, char **version, char **canonical, PgeBytes *detail)
+{
+	PgeFrame	request = {.type = PGE_FRAME_DESCRIBE_KEK, .nuris = 1};
 	PgeFrame	answer = {0};
 	PgeStatus	status;
-	char	   *version;
 
-	request.type = PGE_FRAME_DESCRIBE_KEK;
-	request.nuris = 1;
 	request.uri[0] = pge_bytes(uri, strlen(uri));
 	status = pge_client_call(&request, &answer);
-	if (status != PGE_OK)
-		pge_report_error(status, what, answer.detail);
-	version = answer.nkek_versions == 1 ? pge_report_text(answer.kek_version[0]) : NULL;
-	if (canonical != NULL)
-		*canonical = answer.nuris == 1 && pge_kek_uri_is_plain(answer.uri[0]) ?
-			pge_report_text(answer.uri[0]) : NULL;
+	*version = status == PGE_OK && answer.nkek_versions == 1 ? pge_report_text(answer.kek_version[0]) : NULL;
+	*canonical = status == PGE_OK && answer.nuris == 1 && pge_kek_uri_is_plain(answer.uri[0]) ?
+		pge_report_text(answer.uri[0]) : NULL;
+	*detail = copy_of(answer.detail);
 	pge_client_done();
-	return version;
+	return status;
+}
+
+static PgeBytes
+copy_of(PgeBytes bytes)
+{
+	return bytes.len == 0 ? bytes : pge_bytes(memcpy(palloc(bytes.len), bytes.data, bytes.len), bytes.len);
 }
 
 /* The agent wraps a key that nobody will use, and unwraps it again. */
@@ -136,9 +154,7 @@ pge_kek_try_wrapping(const char *what, const char *uri, const KeyringDek *dek,
 	request.check_value = pge_bytes(dek->check_value, PGE_CHECK_VALUE_LEN);
 	request.wrapped[0] = pge_bytes(wrapping->wrapped, wrapping->wrapped_len);
 	status = pge_client_call(&request, &answer);
-	*detail = answer.detail;
-	if (answer.detail.len > 0)
-		detail->data = memcpy(palloc(answer.detail.len), answer.detail.data, answer.detail.len);
+	*detail = copy_of(answer.detail);
 	pge_client_done();
 	return status;
 }

@@ -19,6 +19,9 @@
  */
 extern char *pge_kek_describe(const char *what, const char *uri, char **canonical);
 
+/* The same without an error; *detail is palloc'd. */
+extern PgeStatus pge_kek_try_describe(const char *uri, char **version, char **canonical, PgeBytes *detail);
+
 /* The agent wraps a data key of this keyring that nobody will use, and unwraps it again. */
 extern void pge_kek_prove_wrap(const char *what, const char *uri,
 							   const uint8 keyring[PGE_UUID_LEN]);

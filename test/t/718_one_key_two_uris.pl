@@ -70,6 +70,35 @@ is(state('here'), 'enabled', 'and the row says so');
 # A key of the same URI but for its section, in another namespace.
 $bao->ask(POST => 'team/transit/keys/shared/rotate') for 1 .. 2;
 key_under('team');
+
+# A document from where one section served the key: which of two it is here, what it wrapped tells.
+my $document = sql(q{SELECT envelope_export_keyring('{k team}')}) =~ s/\Q?instance=team//r;
+my $sealed = sql(q{SELECT sealed FROM t WHERE k = 'k team'});
+my $target = $node->session;
+sub arrive { my ($database) = @_; $node->safe_psql('template1', "CREATE DATABASE $database"); $target = $node->session(dbname => $database); $target->query($_) for 'CREATE EXTENSION pg_envelope', 'SET client_min_messages = error'; return; }
+sub import_it { return $target->try("SELECT outcome FROM envelope_import_keyring('$document')"); }
+arrive('one');
+(undef, $err) = import_it();
+like($err, qr/ERROR:  22023: could not import KEK "team" .*\nDETAIL:  Several sections of .*"here".*"team"/s, 'a KEK that two sections serve is not guessed about');
+like($err, qr/HINT:  Nothing was imported\. .* envelope_create_kek\('team', '\Q$here\E\/shared\?instance=NAME'\), and import again/, 'but told how to be named');
+$target->query("SELECT envelope_create_kek('wrong', '$uri{here}')");
+(undef, $err) = import_it();
+like($err, qr/ERROR:  KE013: could not import version 1 of key "k team": KEK "wrong" does not open it/, 'the other section\'s key does not pass for it');
+is($target->query('SELECT count(*) FROM envelope.dek'), '0', 'and nothing was imported');
+$target->query("SELECT envelope_create_kek('team', '$uri{team}')");
+is((import_it())[0], 'imported', 'its own name tells which of two');
+is($target->query(qq{SELECT envelope_decrypt('$sealed', 'k team'), (SELECT kek FROM envelope.wrapping)}), 'value of k team|team', 'and it opens');
+$target->close;
+arrive('two');
+$target->query("SELECT envelope_create_kek('mine', '$uri{team}')");
+is((import_it())[0], 'imported', 'the only one there is, by whatever name');
+is($target->query(qq{SELECT envelope_decrypt('$sealed', 'k team'), (SELECT kek FROM envelope.wrapping)}), 'value of k team|mine', 'opens it');
+$target->close;
+arrive('three');
+$target->query("SELECT envelope_create_kek('mine', '$uri{team}'), envelope_create_kek('yours', '$uri{here}')");
+(undef, $err) = import_it();
+like($err, qr/ERROR:  22023: .*\nHINT:  Nothing was imported\. Several KEKs here have this URI with an \?instance=.*: put that of the right one into the document/s, 'of two that have other names none is guessed');
+$target->close;
 sql(q{SELECT envelope_disable_key('k there')});
 sql(q{SELECT envelope_destroy_key('k there')});
 my (undef, $said) = $node->try(destroy('here'));
