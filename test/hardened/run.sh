@@ -12,7 +12,8 @@
 #
 # Each run first has a planted fault, which must be reported.  How it ended is
 # written to test/LONG_RUNS.md.  PGE_HARDENED_SUITES="NAME …" runs these suites of
-# test/suites.sh instead (with build and reports); what is written says so.
+# test/suites.sh instead (with build and reports), and PGE_TAP="FILE …" of tap these
+# files; what is written says so.
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
@@ -91,7 +92,9 @@ for run in "$@"; do
 	export PGE_HARDENED_RUN=$run
 	("run_$run") 2>&1 | tee "$log" || status=1
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1 || true)
-	pge_record "hardened-$run" "$commit" "${line:-did not finish}, $(((SECONDS - from + 59) / 60)) min${PGE_HARDENED_SUITES:+, only: $PGE_HARDENED_SUITES}"
+	only=${PGE_HARDENED_SUITES:+, only: $PGE_HARDENED_SUITES}
+	[ -z "${PGE_TAP:-}" ] || only+=", $(wc -w <<<"$PGE_TAP") of $(find test/t -name '*.pl' | wc -l) TAP files"
+	pge_record "hardened-$run" "$commit" "${line:-did not finish}, $(((SECONDS - from + 59) / 60)) min$only"
 done
 rm -f "$log"
 exit $status
