@@ -5,11 +5,21 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
+use Fcntl;
 use PgEnvelope::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 plan skip_all => 'SKIP: needs prlimit (util-linux)' if system('prlimit --version >/dev/null 2>&1') != 0;
+
+# The server would count those that we were started with: it gets none of them.
+my @inherited;
+for my $fd (grep { $_ > 2 } map { m{/(\d+)\z} } glob '/proc/self/fd/*')
+{
+	open(my $handle, '<&=', $fd) or next;
+	fcntl($handle, F_SETFD, FD_CLOEXEC) or die "descriptor $fd: $!";
+	push @inherited, $handle;
+}
 
 # 64 leaves a session 18 connections of its own kind (a third of what it counts on).
 my $node = PgEnvelope::Cluster->new('short', 'pg_envelope.kms_timeout' => '3s', max_files_per_process => 64);

@@ -91,11 +91,11 @@ run_in_folder() {
 	tmp=$(mktemp -d "$work/$release.XXXXXX")
 	copy_of_tree "$tmp/tree"
 	[ ! -d "$work/old" ] || cp -R "$work/old" "$tmp/old"
-	# (18 of a week ago may know less than 15 of today, as 15.20's attribute versions.)
+	# (The lock of its folder is ours.  18 of a week ago may know less than 15 of today, as 15.20's attribute versions.)
 	[ "$release" != sid ] || knows_more=1
 	enter "$root" ro "$tmp" PGE_OLD_KNOWS_MORE=$knows_more PGE_REQUIRE_ALL=1 PGE_SUITES="$suites" PGE_PACKAGES=functional CI="${CI:-}" bash -euc 'cd /tmp/tree
 		if [ -d /tmp/old ]; then eval "$(test/versions/old_server.sh use /tmp/old)"; fi
-		exec test/run.sh' >"$logs/$release.log" 2>&1 || status=$?
+		exec test/run.sh' >"$logs/$release.log" 2>&1 9>&- || status=$?
 	rm -rf "$logs/$release"
 	cp -R "$tmp/tree/build/check/logs" "$logs/$release" 2>/dev/null || true
 	rm -rf --one-file-system "$tmp"
