@@ -72,13 +72,21 @@ furnish() {
 }
 
 # Makes RELEASE's folder if it is not there; three tries, since mirrors have bad minutes, but
-# none after a quarter of an hour.
+# none after a quarter of an hour.  Others may use it at the same time, and none removes it
+# before we end or prepare the next.
 prepare() {
 	local release=$1 root log=$logs/$1-prepare.log try old from=$SECONDS
 	root=$(folder "$release")
 	exec 9>"$cache/lock-$release"
-	flock 9
+	flock -s 9
 	: >"$log"
+	[ ! -d "$root" ] || return 0
+	flock 9
+	make_folder && flock -s 9
+}
+
+# For prepare(), whose variables it uses.
+make_folder() {
 	for try in 1 2 3; do
 		[ ! -d "$root" ] || return 0
 		if { bootstrap "$release" "$root.new" && furnish "$root.new"; } >>"$log" 2>&1; then
