@@ -34,7 +34,7 @@ my %after = (
 	'check a copy of the keyring' => sub { like($_[0], qr/^ok$/m, 'the copy has all') },
 	'try the keys' => sub { like($_[0], qr/^ +2 \| +2$/m, 'all data keys could be unwrapped'); opens('new'); one_uuid() },
 	'lose the agent' => sub { like($_[0], qr/agent_state +\| ready/, 'it is shown at work'); opens('main') },
-	'lose the keyring' => sub { opens_in_the_end('main') },
+	'lose the keyring' => sub { opens_in_the_end('main'); lose_keyring_in_a_panic() },
 	'the keyring of a standby' => sub { opens_in_the_end('standby') },
 	'retire a KEK' => sub { retired($_[0]) },
 	'fail over' => sub { failed_over() },
@@ -208,6 +208,29 @@ sub lose_keyring
 	$main->safe_psql('app', 'SELECT envelope_cache_flush()');
 	$main->fails_with(value_sql(), 'KE007', 'without the keyring nothing opens', dbname => 'app');
 	bring_copies('main');
+	return;
+}
+
+# Who does not look for the copy first, but makes a new keyring and goes on with that, loses nothing
+# when the copy turns up.
+sub lose_keyring_in_a_panic
+{
+	unlink $main->keyring_file or die $!;
+	$main->wait_for_agent($main->kill_agent);
+	$main->fails_with(q{SELECT envelope_create_kek('new')}, 'KE007', 'a new keyring is not made by itself', dbname => 'app');
+	my $agent = "'$ENV{PGE_BINDIR}/pg_envelope_agent' keyring";
+	my $file = '/var/lib/postgresql/15/main.pg_envelope/keyring';
+	run_block('a new keyring', 'main', "$agent create --keyring $file");
+	$main->poll_query_until('app', q{SET client_min_messages = error; SELECT envelope_create_kek('new') LIKE 'local:%'}, "SET\nt") or die 'no new KEK';
+	$main->safe_psql('app', q{SELECT envelope_create_key('new', 'new'); CREATE TABLE new AS SELECT envelope_encrypt('new', 'new') AS sealed});
+	my ($out, $err) = run_command([ $main->agent_command, qw(keyring restore --keyring), $main->keyring_file, "$host{main}{places}{'/srv'}/restore/keyring" ]);
+	isnt($?, 0, 'over that the copy is not restored');
+	like($err, qr/1 versions of KEKs that the backup lacks; .* "import" adds those of the backup and keeps these/, 'and what to do is said');
+	run_block('keyring import', 'main', "$agent import --keyring $file /srv/restore/keyring");
+	opens_in_the_end('main');
+	is($main->safe_psql('app', q{SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, 'new') FROM new}) =~ s/.*\n//r, 'new', 'and what was made meanwhile');
+	# (No copy that the next blocks carry has it.)
+	$main->safe_psql('app', q{DROP TABLE new; SELECT envelope_disable_key('new'); SELECT envelope_destroy_key('new')});
 	return;
 }
 
