@@ -182,6 +182,7 @@ sub serve
 			? 'right' : 'none') ;
 		return unless $proof;
 	}
+	return one_by_one($client, $1) if $mode =~ /^one by one, status=(\d+)$/;
 	while (my $request = read_frame($client))
 	{
 		seen('request', $request->{type});
@@ -191,6 +192,25 @@ sub serve
 	}
 	seen('end');
 	return;
+}
+
+# Answers the first of those that wait when no more have come for a moment, and notes
+# the most that ever waited.
+sub one_by_one
+{
+	my ($client, $status) = @_;
+	my $come = IO::Select->new($client);
+	my ($most, @waiting) = (0);
+	while (1)
+	{
+		while (!@waiting || $come->can_read(0.01))
+		{
+			my $request = read_frame($client) // return;
+			push @waiting, $request->{ticket};
+		}
+		seen('most', $most = @waiting) if @waiting > $most;
+		syswrite $client, frame(32, $status, shift @waiting, detail => 'The fake says so.');
+	}
 }
 
 # False: the connection ends here.
