@@ -72,7 +72,7 @@ parts() {
 		bin/pg_resetwal bin/pg_rewind bin/pg_upgrade bin/pgbench bin/scripts pl/plpgsql makefiles test/regress test/isolation test/perl; do
 		echo "src/$part"
 	done
-	echo contrib/pg_stat_statements contrib/auto_explain contrib/dblink
+	echo contrib/auto_explain contrib/dblink contrib/pg_stat_statements contrib/postgres_fdw
 }
 
 # Whatever the patches make of it, nothing is installed beside our directory.
