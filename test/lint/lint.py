@@ -11,9 +11,11 @@ SPDX-License-Identifier: PostgreSQL
 """
 import os
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "mutants"))
+from frozen import EVER, frozen as find_unfrozen  # noqa: E402
 from mutants import Fault, read_all  # noqa: E402
 from planted import CLEAN, PLANTED  # noqa: E402
 
@@ -43,8 +45,13 @@ def read_tree(top):
                 continue
             with open(os.path.join(top, path), "rb") as f:
                 data = f.read()
-            if b"\0" not in data:
+            if path.startswith("test/fixtures/"):
+                tree[path] = data.decode("utf-8", "surrogateescape")
+            elif b"\0" not in data:
                 tree[path] = data.decode("utf-8", "replace")
+    # A copy of the tree without its history brings along what pinned.sh said.
+    if os.path.exists(os.path.join(top, ".git")):
+        tree[EVER] = subprocess.run([os.path.join(top, "test/lint/pinned.sh")], stdout=subprocess.PIPE, text=True, check=True).stdout
     return tree
 
 
@@ -441,7 +448,7 @@ MACHINE = re.compile("|".join((
 @rule("machine", "what names one machine or one registry works nowhere else")
 def machine(tree):
     for path, text in tree.items():
-        if path.startswith(("test/vectors/", "test/lint/")):
+        if path.startswith(("test/vectors/", "test/fixtures/", "test/lint/")):
             continue
         for m in MACHINE.finditer(text):
             yield path, line_of(text, m.start()), m.group(0)
@@ -471,6 +478,11 @@ def expected(tree):
                 yield path, 1, f"there is no {partner % m.group(1)}"
 
 
+@rule("frozen", "somebody's values depend on it: every later version restores, updates and opens what a version wrote")
+def unfrozen(tree):
+    return find_unfrozen(tree)
+
+
 @rule("mutants", "a mutant that does not fit the code any more proves nothing of it")
 def mutants(tree):
     for path, mutant in read_all(tree):
@@ -493,7 +505,7 @@ def self_test():
             print(f"self-test: no fault is planted for {name}")
         bad = bool(found) or not faults
         for files in faults:
-            if not list(function({**CLEAN, **files})):
+            if not list(function({path: text for path, text in {**CLEAN, **files}.items() if text is not None})):
                 print(f"self-test: {name} does not see what is planted in {', '.join(files)}")
                 bad = True
         passed, failed = (passed, failed + 1) if bad else (passed + 1, failed)

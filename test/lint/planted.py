@@ -4,6 +4,7 @@ Each entry of PLANTED is (rule, files that replace or join the clean ones).
 
 SPDX-License-Identifier: PostgreSQL
 """
+from frozen import EVER, SUMS, digest
 
 HEAD = "/* x -- SPDX-License-Identifier: PostgreSQL */\n"
 GUARD = '\\echo Use "CREATE EXTENSION pg_envelope" to load this file. \\quit\n'
@@ -79,6 +80,25 @@ CLEAN = {
     "src/agent/main.c": HEAD + '#include <curl/curl.h>\n#include <jansson.h>\n#include <sys/socket.h>\n#include "agent/kms/kms.h"\n',
     "src/agent/kms/kms.h": HEAD + '#include "format/frame.h"\n',
 }
+
+# A version that is out, one before it, and what is pinned of them.
+OLDER, KEYRING = "pg_envelope--0.0.9.sql", "test/fixtures/0.1.0/keyring.plain"
+CLEAN |= {
+    OLDER: SCRIPT,
+    "pg_envelope--0.0.9--0.0.10.sql": GUARD,
+    "pg_envelope--0.0.10--0.1.0.sql": GUARD,
+    "test/fixtures/0.0.9/dump.sql": "SELECT 9;\n",
+    KEYRING: "PGEKEYR\x01\0\udcff\udc80",
+}
+PINNED = "".join(f"{digest(CLEAN[path])}  {path}\n" for path in sorted(CLEAN)
+                 if path.startswith(("test/fixtures/", "pg_envelope--")))
+CLEAN |= {SUMS: PINNED, EVER: PINNED}
+UNPINNED = "".join(line for line in PINNED.splitlines(True) if not line.endswith(KEYRING + "\n"))
+
+
+def without(*paths):
+    """The clean tree's files of these names are not there."""
+    return {path: None for path in paths}
 
 
 def c(path, code):
@@ -174,6 +194,25 @@ PLANTED = [
     ("mutants", {"test/mutants/x.mutant": "# x\n@@ test/t/100_opens.pl\n-ok(1);\n"}),
     ("mutants", {"test/mutants/x.mutant": "# x\ntest: tap 100_opens\n@@ test/t/100_opens.pl\n ok(1);\n"}),
     ("mutants", {"test/mutants/x.mutant": "# x\ntest: tap 100_opens\n@@ test/t/100_opens.pl\nok(1);\n"}),
+    ("frozen", {KEYRING: "PGEKEYR\x01\0\udcff\udc81"}),
+    ("frozen", {KEYRING: CLEAN[KEYRING] + "\n"}),
+    ("frozen", without(KEYRING)),
+    ("frozen", {"test/fixtures/0.1.0/more.sql": "SELECT 1;\n"}),
+    ("frozen", {OLDER: SCRIPT.replace("one", "1")}),
+    ("frozen", script("-- a comment\n")),
+    ("frozen", {SUMS: UNPINNED}),
+    # a file and its line together: git remembers
+    ("frozen", {SUMS: UNPINNED, **without(KEYRING)}),
+    ("frozen", {KEYRING: "x", SUMS: UNPINNED + f"{digest('x')}  {KEYRING}\n"}),
+    ("frozen", {SUMS: "", **without(KEYRING, "test/fixtures/0.0.9/dump.sql", OLDER)}),
+    ("frozen", {SUMS: PINNED + "more\n"}),
+    # without git, what is out is still known by its folder and its scripts
+    ("frozen", {EVER: "", SUMS: UNPINNED}),
+    ("frozen", {EVER: "", SUMS: "".join(line for line in PINNED.splitlines(True) if "fixtures" in line)}),
+    ("frozen", without("pg_envelope--0.0.10--0.1.0.sql")),
+    ("frozen", {"pg_envelope.control": "default_version = '0.2.0'\n", "pg_envelope--0.2.0.sql": SCRIPT}),
+    ("frozen", {"pg_envelope--0.0.9--0.1.0.sql": GUARD}),
+    ("frozen", {"pg_envelope--0.1.0--0.3.0.sql": GUARD}),
     ("expected", {"sql/lost.sql": ""}),
     ("expected", {"expected/lost.out": ""}),
     ("expected", {"test/isolation/specs/lost.spec": ""}),

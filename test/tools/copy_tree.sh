@@ -12,5 +12,7 @@ chmod 755 "$work"
 mkdir "$work/src" "$work/logs" "$work/tmp" "$work/home"
 tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.so' --exclude=./pg_envelope_agent -cf - . |
 	tar -C "$work/src" --no-same-owner -xf -
+# What lint asks git for.
+"$top/test/lint/pinned.sh" >"$work/src/test/fixtures/.pinned"
 chmod -R u+rwX,go+rX "$work/src"
 [ "$(id -u)" != 0 ] || chown -R postgres: "$work"
