@@ -256,9 +256,10 @@ process_utility(PlannedStmt *statement, const char *text, bool read_only,
 				QueryCompletion *completion)
 {
 	const Node *node = statement->utilityStmt;
-	bool		switches = IsA(node, AlterTableStmt) &&
+	bool		own = own_script_runs();
+	bool		switches = IsA(node, AlterTableStmt) && !own &&
 	pge_guard_switches_may_change((const AlterTableStmt *) node);
-	bool		contents = IsA(node, AlterExtensionContentsStmt);
+	bool		contents = IsA(node, AlterExtensionContentsStmt) && !own;
 	GuardSwitches before = {NIL, NIL, NIL};
 	Command		outer = command;
 

@@ -5,32 +5,15 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use PgEnvelope::Cluster;
+use PgEnvelope::Versions;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# A server with an upgrade script besides, which changes a key table as a later
-# version's may.
-sub with_upgrade
-{
-	my ($root) = @_;
-	my $bindir = PgEnvelope::Cluster::own_programs($root);
-	my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
-	chomp(my $sharedir = qx($pg_config --sharedir));
-	my $from = readlink "$root$sharedir";
-	unlink "$root$sharedir" or die $!;
-	mkdir $_ or die $! for "$root$sharedir", "$root$sharedir/extension";
-	symlink $_, "$root$sharedir/" . s{.*/}{}r for grep { !m{/extension$} } glob "$from/*";
-	symlink $_, "$root$sharedir/extension/" . s{.*/}{}r for glob "$from/extension/*";
-	my ($script) = glob "$from/extension/pg_envelope--*.sql";
-	my ($version) = $script =~ /pg_envelope--([\d.]+)\.sql$/;
-	PgEnvelope::Cluster::replace_file("$root$sharedir/extension/pg_envelope--$version--next.sql",
-		"ALTER TABLE envelope.dek ADD COLUMN note text;\nALTER TABLE envelope.wrapping ALTER kek_version TYPE text COLLATE \"C\";\n");
-	system_or_bail('cp', "$ENV{PGE_BINDIR}/pg_envelope_agent", "$bindir/pg_envelope_agent");
-	return $bindir;
-}
-
 my $tools = $ENV{PGE_BINDIR};
-$ENV{PGE_BINDIR} = with_upgrade(PostgreSQL::Test::Utils::tempdir_short() . '/root');
+# An update script besides, which changes a key table as a later version's may.
+$ENV{PGE_BINDIR} = PgEnvelope::Versions::server(PostgreSQL::Test::Utils::tempdir_short() . '/root',
+	'pg_envelope--' . PgEnvelope::Versions::default_version() . '--next.sql' =>
+	  qq{ALTER TABLE envelope.dek ADD COLUMN note text;\nALTER TABLE envelope.wrapping ALTER kek_version TYPE text COLLATE "C";\n});
 my $node = PgEnvelope::Cluster->new('main', allows_streaming => 'logical', wal_retrieve_retry_interval => '100ms');
 my $admin = $node->session;
 $admin->query('SET client_min_messages = error');
