@@ -2,7 +2,7 @@
  * keyring_private.h -- what the files of this room share: finding rows by
  * index, and taking their columns apart.
  *
- * Column numbers are those of pg_envelope--0.1.0.sql.
+ * Column numbers are those of pg_envelope--0.1.0.sql; later columns follow them.
  *
  * SPDX-License-Identifier: PostgreSQL
  */

@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use IO::Socket::UNIX;
 use PgEnvelope::Cluster;
+use PgEnvelope::Versions;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
@@ -42,7 +43,7 @@ my $keeper = $node->status('keeper_pid');
 is($keeper, $node->keeper_pid, 'the status names the keeper');
 is($node->status('agent_pid'), $agent, 'and the agent');
 is($node->status('agent_starts'), 1, 'which was started once');
-is($node->status('version'), '0.1.0', 'and the version');
+is($node->status('version'), PgEnvelope::Versions::default_version(), 'and the version');
 like($node->status('secret_memory'), qr/^(memfd_secret|fallback, (not )?locked)$/,
 	'and the kind of memory');
 is($node->status('cache_used'), 0, 'no key is cached yet');

@@ -37,6 +37,7 @@ my %after = (
 	'lose the keyring' => sub { opens_in_the_end('main'); lose_keyring_in_a_panic() },
 	'the keyring of a standby' => sub { opens_in_the_end('standby') },
 	'retire a KEK' => sub { retired($_[0]) },
+	'upgrade the extension' => sub { like($_[0], qr/^ (\S+) +\| \1$/m, 'objects and library are of one version'); opens('main') },
 	'fail over' => sub { failed_over() },
 	'seal a column' => sub { sealed($_[0]) },
 	'uninstall the library' => sub { uninstalled() },
@@ -62,7 +63,7 @@ while ($chapter =~ /^<!-- operations: ([^,\n]+), on (\w+) -->\n```(sh|sql)\n(.*?
 }
 my %known = (%before, %after);
 ok($done{$_}, "the chapter has \"$_\"") for 'back up', sort keys %known;
-my @tasks = ('Back up', 'Restore', 'Move a tenant to another cluster', 'Lose the agent', 'Lose the keyring', 'Fail over', 'Retire a KEK', 'Uninstall');
+my @tasks = ('Back up', 'Restore', 'Move a tenant to another cluster', 'Lose the agent', 'Lose the keyring', 'Fail over', 'Retire a KEK', 'Upgrade the extension', 'Uninstall');
 my %headings = map { ($_ => 1) } $chapter =~ /^### (.*)$/mg;
 is_deeply([ grep { $headings{$_} } @tasks ], \@tasks, 'the chapter tells how to do all that');
 for my $heading (@tasks)
