@@ -79,16 +79,16 @@ sub imported
 	my $document = slurp_file(PgEnvelope::Fixture::file($version, 'document.json'));
 	$target->create_extension;
 	my ($table) = slurp_file(PgEnvelope::Fixture::file($version, 'dump.sql')) =~ /^CREATE TABLE app\.sealed (\(.*?^\));/ms;
-	is($target->safe_psql('postgres', "SELECT DISTINCT outcome FROM envelope_import_keyring(\$document\$$document\$document\$)"),
-		'imported', "$version: its exported keys are imported");
-	is($target->safe_psql('postgres', qq{CREATE SCHEMA app;
+	my ($outcome, $err) = $target->try("SELECT DISTINCT outcome FROM envelope_import_keyring(\$document\$$document\$document\$)");
+	is($outcome, 'imported', "$version: its exported keys are imported") or diag($err);
+	($outcome, $err) = $target->try(qq{CREATE SCHEMA app;
 		CREATE TABLE app.sealed @{[ $table =~ s/app\.sealed_value/bytea/r ]};
 		\\copy app.sealed (id, key_id, version, kind, bound, sealed) FROM '$file'
 		CREATE TABLE expected (name text, id integer, outcome text, enabled text);
 		\\copy expected FROM '@{[ PgEnvelope::Fixture::file($version, 'expected.tsv') ]}'
 		SELECT count(*) FROM app.sealed s JOIN expected e ON e.name = 'sealed' AND e.id = s.id WHERE e.outcome =
-			encode(CASE WHEN bound THEN envelope_decrypt_bytea(sealed, key_id, associated_data) ELSE envelope_decrypt_bytea(sealed, key_id) END, 'hex')}),
-		'10000', "$version: and all of its values open there");
+			encode(CASE WHEN bound THEN envelope_decrypt_bytea(sealed, key_id, associated_data) ELSE envelope_decrypt_bytea(sealed, key_id) END, 'hex')});
+	is($outcome, '10000', "$version: and all of its values open there") or diag($err);
 	$target->stop;
 	return;
 }
