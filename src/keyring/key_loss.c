@@ -33,7 +33,8 @@ static int64 count_in(Relation dek, Snapshot snapshot, int64 enough);
 static const char *hint(KeyHarm harm);
 static bool names_this_keyring(const char *uuid);
 static char *number_of_keys(int64 keys);
-static void log_leave(const char *action, int64 keys);
+static void log_leave(const char *action, int64 keys, KeyHarm harm);
+static bool is_logged(const char *action, KeyHarm harm, const char *logged);
 
 int64
 pge_key_loss_living(void)
@@ -111,13 +112,13 @@ pge_key_loss_row_lives(Relation dek, HeapTuple row)
 void
 pge_key_loss_refuse(const char *action, int64 keys, KeyHarm harm)
 {
-	bool		lost = harm != PGE_KEYS_ENDANGERED;
+	bool		lost = harm == PGE_KEYS_LOST || harm == PGE_ROW_LOST;
 
 	if (keys == 0)
 		return;
 	if (pge_key_loss_allowed())
 	{
-		log_leave(action, keys);
+		log_leave(action, keys, harm);
 		return;
 	}
 	ereport(ERROR,
@@ -198,13 +199,13 @@ number_of_keys(int64 keys)
 
 /* One line for a statement of the client's, however many rows or objects go. */
 static void
-log_leave(const char *action, int64 keys)
+log_leave(const char *action, int64 keys, KeyHarm harm)
 {
 	static TimestampTz logged_at;
 	static char logged[NAMEDATALEN * 4];
 	TimestampTz statement = GetCurrentStatementStartTimestamp();
 
-	if (statement == logged_at && strncmp(action, logged, sizeof(logged) - 1) == 0)
+	if (statement == logged_at && is_logged(action, harm, logged))
 		return;
 	logged_at = statement;
 	strlcpy(logged, action, sizeof(logged));
@@ -213,4 +214,14 @@ log_leave(const char *action, int64 keys)
 					GetUserNameFromId(GetSessionUserId(), true), action,
 					get_database_name(MyDatabaseId)),
 			 errdetail("At least %s may be lost by it.", number_of_keys(keys))));
+}
+
+/* Of rows that differ in what they are of, as in the name of the key, the first stands for all. */
+static bool
+is_logged(const char *action, KeyHarm harm, const char *logged)
+{
+	bool		of_row = harm == PGE_ROW_LOST || harm == PGE_ROW_ENDANGERED;
+	size_t		kind = of_row ? strcspn(action, "\"") : NAMEDATALEN * 4 - 1;
+
+	return strncmp(action, logged, kind) == 0;
 }

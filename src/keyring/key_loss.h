@@ -21,7 +21,8 @@ typedef enum KeyHarm
 {
 	PGE_KEYS_LOST,				/* they would be gone, with all that there is */
 	PGE_ROW_LOST,				/* they would be gone, with a row */
-	PGE_KEYS_ENDANGERED			/* ... or missing in dumps, or without a guard */
+	PGE_KEYS_ENDANGERED,		/* ... or missing in dumps, or without a guard */
+	PGE_ROW_ENDANGERED			/* ... or in need of another row */
 } KeyHarm;
 
 /*

@@ -164,7 +164,7 @@ refuse_wrapping(Relation table, HeapTuple old, HeapTuple new)
 	else if (new != NULL && !heap_attisnull(new, Anum_wrapping_wrapped, desc))
 		pge_key_loss_refuse(psprintf("change a wrapping of a data key of key \"%s\"",
 									 pge_report_name(key_id)),
-							1, PGE_KEYS_ENDANGERED);
+							1, PGE_ROW_ENDANGERED);
 }
 
 /* A rewrap that found the wrapping there may be taking away another one. */

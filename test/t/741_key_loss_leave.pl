@@ -88,6 +88,8 @@ $other->query($_) for "SET pg_envelope.allow_key_loss = '" . uc($uuid) . "'", 'B
   'BEGIN', 'ALTER TABLE envelope.wrapping DISABLE TRIGGER ALL', 'DROP TRIGGER envelope_guard ON envelope.dek',
   'ALTER TABLE envelope.wrapping SET UNLOGGED', 'ALTER EXTENSION pg_envelope DROP TABLE envelope.dek', 'ROLLBACK';
 my @lines = substr(slurp_file($node->logfile), $at) =~ /LOG:  ("pg_envelope.allow_key_loss" lets user "other" .*)/g;
+is(scalar(grep { /delete the last wrapping of a data key of key "k\d+" in database "postgres"$/ } @lines), 1, 'a line for a DELETE of 1,000 rows');
+is(scalar(() = join("\n", @lines) =~ /\Q$_\E/g), 1, "a line: $_") for 'disable triggers of table "envelope.wrapping"', 'drop a guard of table "envelope.dek"', 'take an object out of extension "pg_envelope"';
 is(scalar(grep { /drop extension "pg_envelope" in database "postgres"$/ } @lines), 1, 'a line for a DROP EXTENSION');
 is(scalar(grep { /truncate table "envelope.dek" in/ } @lines), 1, 'and for a TRUNCATE');
 is(scalar(grep { /alter table "envelope.wrapping"/ } @lines), 1, 'and for an ALTER');
