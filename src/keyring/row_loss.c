@@ -38,6 +38,7 @@ static void refuse_key(Relation table, HeapTuple old, HeapTuple new);
 static void refuse_wrapping(Relation table, HeapTuple old, HeapTuple new);
 static bool destroyed_by_hand(Relation table, HeapTuple old, HeapTuple new);
 static bool moves_by_hand(Relation table, HeapTuple old, HeapTuple new);
+static bool rewrapped_elsewhere(Relation table, HeapTuple old, HeapTuple new);
 static bool is_last(Relation wrappings, Datum dek_id, Datum seq);
 static bool dek_lives(Datum dek_id, char **key_id);
 static void wait_for_rewraps(const char *key_id);
@@ -148,7 +149,7 @@ refuse_wrapping(Relation table, HeapTuple old, HeapTuple new)
 	Datum		dek_id = heap_getattr(old, Anum_wrapping_dek_id, desc, &isnull);
 	char	   *key_id;
 
-	if ((new != NULL && (pge_write_under_way() || IsLogicalWorker())) || isnull ||
+	if ((new != NULL && (pge_write_under_way() || rewrapped_elsewhere(table, old, new))) || isnull ||
 		heap_attisnull(old, Anum_wrapping_wrapped, desc) ||
 		(new != NULL && !differs(table, old, new, Anum_wrapping_wrapped) &&
 		 !differs(table, old, new, Anum_wrapping_dek_id) &&
@@ -165,6 +166,16 @@ refuse_wrapping(Relation table, HeapTuple old, HeapTuple new)
 		pge_key_loss_refuse(psprintf("change a wrapping of a data key of key \"%s\"",
 									 pge_report_name(key_id)),
 							1, PGE_ROW_ENDANGERED);
+}
+
+/* A publisher's rewrap supersedes a wrapping, and never overwrites one. */
+static bool
+rewrapped_elsewhere(Relation table, HeapTuple old, HeapTuple new)
+{
+	return IsLogicalWorker() &&
+		heap_attisnull(new, Anum_wrapping_wrapped, RelationGetDescr(table)) &&
+		!differs(table, old, new, Anum_wrapping_dek_id) &&
+		!differs(table, old, new, Anum_wrapping_kek);
 }
 
 /* A rewrap that found the wrapping there may be taking away another one. */
