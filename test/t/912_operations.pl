@@ -115,24 +115,37 @@ sub script
 sub run_block
 {
 	my ($name, $on, $commands) = @_;
-	my $host = $host{$on} or BAIL_OUT("$name: there is no host $on");
+	my ($out, $err) = in_shell($on, $commands);
+	ok($? == 0, "on $on: $name") or diag("$commands\n$out\n$err");
+	unlike($err, qr/(ERROR|FATAL|PANIC): (?! *role "\w+" already exists)/, 'without an error');
+	return $out;
+}
+
+sub in_shell
+{
+	my ($on, $commands) = @_;
+	my $host = $host{$on} or BAIL_OUT("there is no host $on");
 	my %places = %{ $host->{places} };
 	my $from = join '|', map { quotemeta } sort { length $b <=> length $a } keys %places;
 	$commands =~ s/($from)(?![\w.])/$places{$1}/g;
 	local @ENV{qw(PATH PGHOST PGPORT PGDATABASE)} = ("$host->{bin}:$ENV{PGE_BINDIR}:$ENV{PATH}", $host->{node}->host, $host->{node}->port, 'postgres');
-	my ($out, $err) = run_command([ 'sh', '-ec', $commands ]);
-	ok($? == 0, "on $on: $name") or diag("$commands\n$out\n$err");
-	unlike($err, qr/(ERROR|FATAL|PANIC): (?! *role "\w+" already exists)/, 'without an error');
-	return $out;
+	return run_command([ 'sh', '-ec', $commands ]);
 }
 
 # Another time, all of it or the lines that match.
 sub run_again
 {
 	my ($name, $on, $lines) = @_;
-	my ($block) = $chapter =~ /^<!-- operations: \Q$name\E, on $on -->\n```sh\n(.*?)^```$/ms or BAIL_OUT($name);
+	my $block = block($name, $on);
 	run_block("$name, once more", $on, $lines ? join('', $block =~ /($lines)/g) : $block);
 	return;
+}
+
+sub block
+{
+	my ($name, $on) = @_;
+	my ($block) = $chapter =~ /^<!-- operations: \Q$name\E, on $on -->\n```sh\n(.*?)^```$/ms or BAIL_OUT($name);
+	return $block;
 }
 
 #
@@ -258,7 +271,12 @@ sub new_kek_on_standby
 		CREATE TABLE late AS SELECT envelope_encrypt('late', 'late') AS sealed});
 	$main->wait_for_catchup($standby);
 	$standby->fails_with($open, 'KE012', 'what its keyring lacks a standby does not open', dbname => 'app');
+	my $uri = $main->safe_psql('app', q{SELECT uri FROM envelope.kek WHERE name = 'late'});
+	my (undef, $missing) = in_shell('main', block('check a copy of the keyring', 'main'));
+	isnt($?, 0, 'a copy from before does not pass');
+	like($missing, qr/\Q$uri\E/, 'and the KEK that it lacks is named');
 	run_again('a new KEK', 'main', qr/^.* keyring backup .*\n/m);
+	run_again('check a copy of the keyring', 'main');
 	bring_copies('standby');
 	run_again('the keyring of a standby', 'standby');
 	ok($standby->poll_query_until('app', $open, 'late'), 'and with a newer copy it does');
