@@ -13,7 +13,8 @@ my $tools = $ENV{PGE_BINDIR};
 # An update script besides, which changes a key table as a later version's may.
 $ENV{PGE_BINDIR} = PgEnvelope::Versions::server(PostgreSQL::Test::Utils::tempdir_short() . '/root',
 	'pg_envelope--' . PgEnvelope::Versions::default_version() . '--next.sql' =>
-	  qq{ALTER TABLE envelope.dek ADD COLUMN note text;\nALTER TABLE envelope.wrapping ALTER kek_version TYPE text COLLATE "C";\n});
+	  qq{ALTER TABLE envelope.dek ADD COLUMN note text;\nALTER TABLE envelope.wrapping ALTER kek_version TYPE text COLLATE "C";\n},
+	'stranger.control' => "default_version = '1'\n", 'stranger--1.sql' => "TRUNCATE envelope.dek;\n");
 my $node = PgEnvelope::Cluster->new('main', allows_streaming => 'logical', wal_retrieve_retry_interval => '100ms');
 my $admin = $node->session;
 $admin->query('SET client_min_messages = error');
@@ -123,6 +124,7 @@ $admin->query('BEGIN');
 $admin->query(q{ALTER EXTENSION pg_envelope UPDATE TO 'next'});
 is($admin->query(q{SELECT count(note) FROM envelope.dek}), '0', "and by the extension's own script");
 $admin->query('ROLLBACK');
+refused($admin, 'CREATE EXTENSION stranger', "but not by another extension's");
 like($admin->query($opens), qr/a value/, 'the value opens');
 
 # A schema of that name elsewhere is its owner's affair.
