@@ -2,12 +2,14 @@
 # and the primary dies in the middle of CALL envelope_rewrap: what was acknowledged is there; the
 # promoted one goes on with the rewrap and commits what was prepared; the third follows it onto the
 # new timeline with data keys in its memory, hears of what is disabled then, and may be started
-# again in the middle of the replay.  A wait for the agent ends for a conflict with recovery.
+# again in the middle of the replay.  A wait for the agent ends for a conflict with recovery, and
+# a backend of a standby that is killed leaves a region that is zero before anyone is let in.
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use PgEnvelope::Cluster;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $primary = PgEnvelope::Cluster->new('one', test_build => 1, allows_streaming => 1, autovacuum => 'off', max_prepared_transactions => 4,
@@ -25,7 +27,7 @@ sub standby_of
 	$node->backup("for_$name");
 	my $standby = PostgreSQL::Test::Cluster::new('PgEnvelope::Cluster', $name, PgEnvelope::Cluster::install_path(1));
 	$standby->init_from_backup($node, "for_$name", has_streaming => 1);
-	$standby->append_conf('postgresql.conf', q{synchronous_standby_names = ''});
+	$standby->append_conf('postgresql.conf', "synchronous_standby_names = ''\nrestart_after_crash = on\nlog_connections = on");
 	$standby->start;
 	return $standby;
 }
@@ -103,8 +105,22 @@ is(opened($far), '18', 'the standby of the standby has followed onto the new tim
 $near->query(q{SELECT envelope_disable_key('k2')});
 third_follows($second);
 like(opened($far), qr/ERROR:  KE004:/, 'and hears of what is disabled since');
+
+# A backend is killed there.
+my $from = -s $third->logfile;
+kill 'KILL', $far->pid or die $!;
+PgEnvelope::Cluster::wait_until(sub { substr(slurp_file($third->logfile), $from) =~ /after it.*ready to accept read-only connections/s }, 'the server to start over');
+my ($before, $after) = substr(slurp_file($third->logfile), $from) =~ /\A((?:(?!connection authorized).)*)not zero: [1-9]\d* before the wipe, (\d+) after it/s;
+is($after, '0', 'a backend of a standby is killed: its region is zero before anyone is let in');
+$far->close;
+$near->query(q{SELECT envelope_enable_key('k2')});
+third_follows($second);
+$far = $third->session;
+is(opened($far), '18', 'and the next session opens, still in recovery');
+
+# Started again in the middle of the replay.
 $far->query('SELECT pg_wal_replay_pause()');
-$near->query($_) for q{SELECT envelope_enable_key('k2')}, q{SELECT envelope_rotate_key('k3')}, q{SELECT envelope_create_key('last', 'next')}, q{SELECT make('last')};
+$near->query($_) for q{SELECT envelope_rotate_key('k3')}, q{SELECT envelope_create_key('last', 'next')}, q{SELECT make('last')};
 $far->close;
 $third->stop('immediate');
 $third->start;
