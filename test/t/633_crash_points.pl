@@ -222,6 +222,24 @@ sub rewrap_call
 		one_of(1, 'what it is wrapped by in the end', look(sprintf $wrapped_by, $old, $keys, $keys), "$new 3 retired $new") });
 }
 
+# Beside the old wrappings, which stay; the new ones have to open when those are gone.
+sub rewrap_keep
+{
+	my ($old, $new) = map { kek() } 1, 2;
+	my $keys = join ', ', map { q{'} . key_with_value($old) . q{'} } 1 .. 3;
+	my $live = "SELECT count(*) FILTER (WHERE kek = '$old') || ' ' || count(*) FILTER (WHERE kek = '$new') FROM envelope.wrapping JOIN envelope.dek USING (dek_id) WHERE key_id IN ($keys) AND wrapped IS NOT NULL";
+	my $rewrap = "SELECT count(*) FILTER (WHERE outcome = 'failed') FROM rewrap_all('$old', '$new', keep_old => true)";
+	return ($rewrap, sub {
+		my ($acknowledged, $failed) = @_;
+		my $is = look($live);
+		my @may = !defined $acknowledged ? map { "3 $_" } 0 .. 3 : '3 ' . ($acknowledged ? 3 - $failed : 0);
+		problem("the wrappings of each are \"$is\"") unless grep { $is eq $_ } @may;
+		sql($rewrap);
+		one_of(1, 'the wrappings of each, asked again,', look($live), '3 3');
+		sql("SELECT count(*) FROM rewrap_all('$old', '$new')");
+		one_of(1, 'the wrappings of each in the end', look($live), '0 3') });
+}
+
 sub open_value
 {
 	my $key = key_with_value();
@@ -271,6 +289,7 @@ my %operations = (
 	'agent-rewrap' => [ \&rewrap_all, \&rewrap_call ]);
 # What a transaction of its own commits on the way is there, whatever comes of the rest.
 $operations{$_} = [ \&rewrap_all ] for grep { /^rewrap\.(?:keys-moved|noted)/ } keys %point;
+$operations{$_} = [ \&rewrap_all, \&rewrap_call, \&rewrap_keep ] for grep { /^rewrap\.(?:fetched|asked|answered|superseded|written)$/ } keys %point;
 
 sub operations_of
 {
