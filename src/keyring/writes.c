@@ -513,12 +513,17 @@ pge_write_revoke(const char *key_id, const char *role, uint32 rights)
 	add_text(&params, key_id);
 	add_text(&params, role);
 	add_rights(&params, rights);
+	/*
+	 * A row that another session is changing is looked at again when that is
+	 * committed: it may have nothing left then, and the second statement sees that.
+	 */
+	run("UPDATE envelope.key_grant SET rights = ARRAY(SELECT r"
+		" FROM pg_catalog.unnest(rights) r WHERE r OPERATOR(pg_catalog.<>) ALL ($3))"
+		" WHERE key_id" EQ "$1 AND role_name" EQ "$2::pg_catalog.name"
+		" AND NOT rights OPERATOR(pg_catalog.<@) $3", &params);
 	run("DELETE FROM envelope.key_grant WHERE key_id" EQ "$1"
 		" AND role_name" EQ "$2::pg_catalog.name"
 		" AND rights OPERATOR(pg_catalog.<@) $3", &params);
-	run("UPDATE envelope.key_grant SET rights = ARRAY(SELECT r"
-		" FROM pg_catalog.unnest(rights) r WHERE r OPERATOR(pg_catalog.<>) ALL ($3))"
-		" WHERE key_id" EQ "$1 AND role_name" EQ "$2::pg_catalog.name", &params);
 	if (pge_keyring_granted(key_id, role) & rights)
 		snapshot_too_old("the grant");
 }
