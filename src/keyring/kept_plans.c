@@ -17,6 +17,7 @@
 
 #include "base/report.h"
 #include "keyring/kept_plans.h"
+#include "keyring/write_scope.h"
 
 #define PLANS_MAX	40			/* a statement more is planned each time */
 #define USES_MAX	1000
@@ -34,6 +35,7 @@ static KeptPlan plans[PLANS_MAX];
 
 static uint64 run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values);
 static uint64 run_once(const char *sql, int nargs, Oid *types, Datum *values);
+static uint64 run_plan(SPIPlanPtr plan, Datum *values);
 static bool does_nothing(SPIPlanPtr plan);
 static void refuse_rules(SPIPlanPtr plan);
 static KeptPlan *find_plan(const char *sql);
@@ -66,7 +68,7 @@ run_once(const char *sql, int nargs, Oid *types, Datum *values)
 	if (plan == NULL)
 		elog(ERROR, "could not plan a change of a key table: %s",
 			 SPI_result_code_string(SPI_result));
-	rows = rows_of(SPI_execute_plan(plan, values, NULL, false, 0));
+	rows = run_plan(plan, values);
 	refuse_rules(plan);
 	return rows;
 }
@@ -82,7 +84,7 @@ run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values)
 		if (kept->plan == NULL || kept->uses >= USES_MAX)
 			plan_anew(kept, nargs, types);
 		kept->uses++;
-		rows = rows_of(SPI_execute_plan(kept->plan, values, NULL, false, 0));
+		rows = run_plan(kept->plan, values);
 		refuse_rules(kept->plan);
 		if (does_nothing(kept->plan))
 			kept->uses = USES_MAX;
@@ -93,6 +95,15 @@ run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values)
 	}
 	PG_END_TRY();
 	return rows;
+}
+
+static uint64
+run_plan(SPIPlanPtr plan, Datum *values)
+{
+	const		CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+
+	pge_write_scope_statement(source->query_string);
+	return rows_of(SPI_execute_plan(plan, values, NULL, false, 0));
 }
 
 /*

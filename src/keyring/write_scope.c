@@ -3,8 +3,9 @@
  * write_scope.c
  *	  Tells rows that a statement of ours writes from those of what runs inside of it.
  *
- * Row triggers fire while the executor runs, statements inside of ours one executor
- * deeper: also those of AFTER triggers, which fire when it finishes.
+ * Row triggers fire while an executor runs, or finishes, or within COPY.  Only if it
+ * runs the very text that we planned, the rows are ours: a function may run another
+ * while ours is planned, or within, and may be given as equal a text as it likes.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------
@@ -13,14 +14,18 @@
 
 #include "access/xact.h"
 #include "executor/executor.h"
+#include "tcop/utility.h"
 
 #include "base/compat.h"
 #include "keyring/write_scope.h"
 
 static WriteScope scope;
 
+static bool is_ours(const QueryDesc *query);
+
 static ExecutorRun_hook_type prev_executor_run = NULL;
 static ExecutorFinish_hook_type prev_executor_finish = NULL;
+static ProcessUtility_hook_type prev_process_utility = NULL;
 
 WriteScope
 pge_write_scope_enter(void)
@@ -28,7 +33,8 @@ pge_write_scope_enter(void)
 	WriteScope	outer = scope;
 
 	scope.entered = true;
-	scope.depth = 0;
+	scope.statement = NULL;
+	scope.runs = false;
 	return outer;
 }
 
@@ -38,10 +44,22 @@ pge_write_scope_leave(WriteScope outer)
 	scope = outer;
 }
 
+void
+pge_write_scope_statement(const char *text)
+{
+	scope.statement = text;
+}
+
 bool
 pge_write_under_way(void)
 {
-	return scope.entered && scope.depth == 1;
+	return scope.entered && scope.runs;
+}
+
+static bool
+is_ours(const QueryDesc *query)
+{
+	return scope.statement != NULL && query->sourceText == scope.statement;
 }
 
 static void
@@ -54,14 +72,14 @@ executor_run(PGE_EXECUTOR_RUN_PARAMETERS)
 		prev_executor_run(PGE_EXECUTOR_RUN_ARGUMENTS);
 		return;
 	}
-	scope.depth++;
+	scope.runs = is_ours(query);
 	PG_TRY();
 	{
 		prev_executor_run(PGE_EXECUTOR_RUN_ARGUMENTS);
 	}
 	PG_FINALLY();
 	{
-		scope.depth = outer.depth;
+		scope.runs = outer.runs;
 	}
 	PG_END_TRY();
 }
@@ -76,14 +94,42 @@ executor_finish(QueryDesc *query)
 		prev_executor_finish(query);
 		return;
 	}
-	scope.depth++;
+	scope.runs = is_ours(query);
 	PG_TRY();
 	{
 		prev_executor_finish(query);
 	}
 	PG_FINALLY();
 	{
-		scope.depth = outer.depth;
+		scope.runs = outer.runs;
+	}
+	PG_END_TRY();
+}
+
+/* COPY runs no executor. */
+static void
+process_utility(PlannedStmt *statement, const char *text, bool read_only,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest,
+				QueryCompletion *completion)
+{
+	WriteScope	outer = scope;
+
+	if (likely(!outer.entered))
+	{
+		prev_process_utility(statement, text, read_only, context, params,
+							 environment, dest, completion);
+		return;
+	}
+	scope.runs = false;
+	PG_TRY();
+	{
+		prev_process_utility(statement, text, read_only, context, params,
+							 environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		scope.runs = outer.runs;
 	}
 	PG_END_TRY();
 }
@@ -118,4 +164,6 @@ pge_write_scope_register(void)
 	ExecutorRun_hook = executor_run;
 	prev_executor_finish = ExecutorFinish_hook ? ExecutorFinish_hook : standard_ExecutorFinish;
 	ExecutorFinish_hook = executor_finish;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
+	ProcessUtility_hook = process_utility;
 }

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/dependency.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
@@ -146,11 +147,18 @@ before_index_drop(Oid index)
 {
 	const char *name = pge_key_index_name(index);
 
-	if (name != NULL && !drops_more_than_indexes())
+	if (name == NULL)
+		return;
+	if (drops_more_than_indexes())
+		before_table_drop(IndexGetRelation(index, false), 0);
+	else
 		refuse(psprintf("drop index \"envelope.%s\"", name), PGE_KEYS_ENDANGERED);
 }
 
-/* Then it goes with its table, which is refused under its own name. */
+/*
+ * Then it goes with its table, and is refused under its name: or alone, with another
+ * extension on which it was made to depend.
+ */
 static bool
 drops_more_than_indexes(void)
 {

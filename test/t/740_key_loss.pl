@@ -24,6 +24,7 @@ my %attack = (
 	'fill a column' => q{ALTER TABLE envelope.wrapping ALTER wrapped TYPE bytea USING '\x00000000'::bytea},
 	'statistics, and a column filled' => q{ALTER TABLE envelope.wrapping ALTER seq SET STATISTICS 5, ALTER wrapped TYPE bytea USING '\x00000000'::bytea},
 	'drop a primary key' => 'ALTER TABLE envelope.dek DROP CONSTRAINT dek_pkey CASCADE',
+	'an index that goes with another extension' => 'CREATE EXTENSION tcn; ALTER INDEX envelope.wrapping_pkey DEPENDS ON EXTENSION tcn; DROP EXTENSION tcn CASCADE',
 	'rename an index' => 'ALTER INDEX envelope.wrapping_pkey RENAME TO primary_key',
 	'rename a primary key' => 'ALTER TABLE envelope.dek RENAME CONSTRAINT dek_pkey TO primary_key',
 	'change a type' => q{ALTER TABLE envelope.dek ALTER dek_id TYPE integer USING 1},
@@ -190,12 +191,17 @@ $super->query($_) for 'CREATE ROLE climber', q{CREATE FUNCTION climb() RETURNS t
   q{CREATE FUNCTION climb_in_sql(text) RETURNS boolean LANGUAGE sql AS $f$
 	INSERT INTO envelope.key_grant VALUES ('acme', 'climber', 0, '{decrypt}') RETURNING true $f$},
   q{CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $f$
-	BEGIN UPDATE envelope.wrapping SET wrapped = NULL, superseded = now(); RETURN NULL; END $f$};
+	BEGIN UPDATE envelope.wrapping SET wrapped = NULL, superseded = now(); RETURN NULL; END $f$},
+  q{CREATE FUNCTION climb_at_once(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $f$ BEGIN RETURN climb($1); END $f$},
+  q{COPY (SELECT 'acme', 'climber', 0, '{decrypt}') TO '} . $node->basedir . q{/climb'}, 'GRANT pg_read_server_files TO installer',
+  q{CREATE FUNCTION climb_by_copy() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN COPY envelope.key_grant FROM '} . $node->basedir . q{/climb'; RETURN NULL; END $f$};
 my %inside = (
 	'a trigger before' => 'CREATE TRIGGER climb BEFORE UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION climb()',
 	'a trigger after' => 'CREATE TRIGGER climb AFTER UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION climb()',
 	'a trigger of the statement' => 'CREATE TRIGGER climb BEFORE UPDATE ON envelope.key EXECUTE FUNCTION climb()',
 	'a trigger that loses it' => 'CREATE TRIGGER lose AFTER UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION lose()',
+	'a trigger that copies' => 'CREATE TRIGGER climb AFTER UPDATE ON envelope.key EXECUTE FUNCTION climb_by_copy()',
+	'a default, when it is planned' => q{ALTER TABLE envelope.kek ALTER state SET DEFAULT climb_at_once('enabled')},
 	'a constraint' => 'ALTER TABLE envelope.key ADD CHECK (climb(state)) NOT VALID',
 	'a constraint in SQL' => 'ALTER TABLE envelope.key ADD CHECK (climb_in_sql(state)) NOT VALID',
 	'a rule' => q{CREATE RULE climb AS ON UPDATE TO envelope.key DO ALSO INSERT INTO envelope.key_grant VALUES ('acme', 'climber', 0, '{decrypt}')},
@@ -205,7 +211,7 @@ my %inside = (
 for my $name (sort keys %inside)
 {
 	$super->query($_) for 'BEGIN', 'SET LOCAL ROLE installer', $inside{$name}, 'RESET ROLE';
-	my (undef, $err) = $super->try(q{SELECT functions.envelope_disable_key('acme')});
+	my (undef, $err) = $super->try($inside{$name} =~ /DEFAULT/ ? q{SELECT functions.envelope_create_kek('other')} : q{SELECT functions.envelope_disable_key('acme')});
 	$super->query('ROLLBACK');
 	like($err, qr/ERROR:  (?:42501: cannot change table .* by hand|KE014: a rule that is not of|KE014: trigger "climb" could change the rows)/, "inside of our statement: $name");
 }
