@@ -567,8 +567,15 @@ static PgeStatus
 apply_import(Keyring *keyring, void *arg, char *detail)
 {
 	Import	   *import = arg;
+	bool		is_new = keyring->header.count == 0 && keyring->header.serial == 0;
 
-	if (keyring->header.count == 0 && keyring->header.serial == 0)
+	if (is_new && keyring->header.protection == KEYRING_PLAIN &&
+		import->source->header.protection != KEYRING_PLAIN)
+	{
+		pge_kms_detail(detail, "The backup is under a passphrase, and the keyring is not there yet: without --passphrase-command it would be made plain. If it shall be, make it with \"create\" first.");
+		return PGE_INVALID;
+	}
+	if (is_new)
 		keyring->header.test = import->source->header.test;
 	keyring->header.test = keyring->header.test && import->source->header.test;
 	for (uint32_t i = 0; i < import->source->header.count; i++)
