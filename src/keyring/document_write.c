@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "base/report.h"
@@ -105,13 +106,16 @@ pge_document_write(ArrayType *key_ids)
 {
 	Oid			user;
 	int			context;
+	int			settings = NewGUCNestLevel();
 	Jsonb	   *volatile document = NULL;
 
 	GetUserIdAndSecContext(&user, &context);
 	PG_TRY();
 	{
-		SetUserIdAndSecContext(pge_keyring_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+		SetUserIdAndSecContext(pge_keyring_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
+							   SECURITY_RESTRICTED_OPERATION);
 		document = read_document(key_ids);
+		AtEOXact_GUC(false, settings);
 	}
 	PG_FINALLY();
 	{

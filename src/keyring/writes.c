@@ -4,7 +4,9 @@
  *	  Changes rows of schema "envelope" by SPI, as the tables' owner.
  *
  * The user is switched around the one statement only, and write_scope tells
- * the row trigger that it is ours.  Both are put back on every way out.
+ * the row trigger that it is ours.  Both are put back on every way out.  What the
+ * owner has put there leaves nothing behind that the caller would run as himself:
+ * no deferred trigger, no cursor, no temporary object, no search_path.
  *
  * Names, functions and operators are qualified: the caller's search_path must
  * not choose them.
@@ -24,6 +26,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -76,6 +79,7 @@ run(const char *sql, Params *params)
 {
 	Oid			user;
 	int			context;
+	int			settings = NewGUCNestLevel();
 	WriteScope	before;
 	volatile uint64 rows = 0;
 
@@ -83,9 +87,11 @@ run(const char *sql, Params *params)
 	before = pge_write_scope_enter();
 	PG_TRY();
 	{
-		SetUserIdAndSecContext(pge_keyring_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+		SetUserIdAndSecContext(pge_keyring_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
+							   SECURITY_RESTRICTED_OPERATION);
 		rows = pge_kept_plan_run(sql, params->count, params->types, params->values);
 		CommandCounterIncrement();
+		AtEOXact_GUC(false, settings);
 	}
 	PG_FINALLY();
 	{
@@ -292,8 +298,8 @@ pge_write_wrapping(uint32 dek_id, const char *kek, PgeBytes kek_version, PgeByte
 }
 
 /*
- * It may be the only one there is, and somebody else's trigger or rule could have
- * left it out or changed it.
+ * It may be the only one there is, and somebody else's trigger, rule or default could
+ * have left it out or changed it; one that is superseded nobody would rewrap.
  */
 static void
 require_wrapping(uint32 dek_id, const char *kek, const PgeBytes *wrapped)
@@ -313,7 +319,7 @@ require_wrapping(uint32 dek_id, const char *kek, const PgeBytes *wrapped)
 		ereport(ERROR,
 				(errcode(PGE_ERRCODE_GUARD),
 				 errmsg("a wrapping of a data key is not in table \"envelope.wrapping\" as it was written"),
-				 errhint("A trigger or rule there that is not of extension \"pg_envelope\" keeps it out or changes it; drop that.")));
+				 errhint("A trigger, rule or default there that is not of extension \"pg_envelope\" keeps it out or changes it; drop that.")));
 }
 
 static bool
@@ -323,7 +329,8 @@ is_live_under(HeapTuple row, const KeyringScan *scan, const char *kek, const Pge
 	uint8		bytes[PGE_WRAPPED_MAX];
 	size_t		len;
 
-	if (heap_attisnull(row, Anum_wrapping_wrapped, RelationGetDescr(scan->relation)))
+	if (heap_attisnull(row, Anum_wrapping_wrapped, RelationGetDescr(scan->relation)) ||
+		!heap_attisnull(row, Anum_wrapping_superseded, RelationGetDescr(scan->relation)))
 		return false;
 	pge_keyring_text_column(row, scan, Anum_wrapping_kek, name, sizeof(name));
 	if (strcmp(name, kek) != 0)

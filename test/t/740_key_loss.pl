@@ -195,12 +195,17 @@ $super->query($_) for 'CREATE ROLE climber', q{CREATE FUNCTION climb() RETURNS t
   q{CREATE FUNCTION climb_at_once(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $f$ BEGIN RETURN climb($1); END $f$},
   q{COPY (SELECT 'acme', 'climber', 0, '{decrypt}') TO '} . $node->basedir . q{/climb'}, 'GRANT pg_read_server_files TO installer',
   q{CREATE FUNCTION climb_by_copy() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN COPY envelope.key_grant FROM '} . $node->basedir . q{/climb'; RETURN NULL; END $f$};
+$super->query($_) for q{CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT climb_at_once(''x'')'; RETURN NULL; END $f$},
+  q{CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN PERFORM set_config('search_path', 'elsewhere', false); RETURN NULL; END $f$};
 my %inside = (
 	'a trigger before' => 'CREATE TRIGGER climb BEFORE UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION climb()',
 	'a trigger after' => 'CREATE TRIGGER climb AFTER UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION climb()',
 	'a trigger of the statement' => 'CREATE TRIGGER climb BEFORE UPDATE ON envelope.key EXECUTE FUNCTION climb()',
 	'a trigger that loses it' => 'CREATE TRIGGER lose AFTER UPDATE ON envelope.key FOR EACH ROW EXECUTE FUNCTION lose()',
 	'a trigger that copies' => 'CREATE TRIGGER climb AFTER UPDATE ON envelope.key EXECUTE FUNCTION climb_by_copy()',
+	'a trigger that waits for the commit' => 'CREATE CONSTRAINT TRIGGER climb AFTER UPDATE ON envelope.key DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION climb()',
+	'a cursor that waits for the commit' => 'CREATE TRIGGER later AFTER UPDATE ON envelope.key EXECUTE FUNCTION later()',
+	'a default by which nobody would rewrap it' => 'ALTER TABLE envelope.wrapping DROP CONSTRAINT wrapping_superseded_check, ALTER superseded SET DEFAULT now()',
 	'a default, when it is planned' => q{ALTER TABLE envelope.kek ALTER state SET DEFAULT climb_at_once('enabled')},
 	'a constraint' => 'ALTER TABLE envelope.key ADD CHECK (climb(state)) NOT VALID',
 	'a constraint in SQL' => 'ALTER TABLE envelope.key ADD CHECK (climb_in_sql(state)) NOT VALID',
@@ -208,13 +213,22 @@ my %inside = (
 	'a rule that loses it' => 'CREATE RULE lose AS ON UPDATE TO envelope.key DO ALSO UPDATE envelope.wrapping SET wrapped = NULL, superseded = now()',
 	'a rule instead' => 'CREATE RULE lose AS ON UPDATE TO envelope.key DO INSTEAD UPDATE envelope.wrapping SET wrapped = NULL, superseded = now()',
 );
+my $refusal = join '|', '42501: cannot change table .* by hand', 'KE014: a rule that is not of', 'KE014: trigger "climb" could change the rows',
+	'42501: cannot (?:fire deferred trigger|create a cursor WITH HOLD) within security-restricted operation', 'KE014: a wrapping of a data key is not in table';
+$refusal = qr/ERROR:  (?:$refusal)/;
 for my $name (sort keys %inside)
 {
 	$super->query($_) for 'BEGIN', 'SET LOCAL ROLE installer', $inside{$name}, 'RESET ROLE';
-	my (undef, $err) = $super->try($inside{$name} =~ /DEFAULT/ ? q{SELECT functions.envelope_create_kek('other')} : q{SELECT functions.envelope_disable_key('acme')});
+	my (undef, $err) = $super->try($inside{$name} =~ /state SET DEFAULT/ ? q{SELECT functions.envelope_create_kek('other')} :
+		  $inside{$name} =~ /SET DEFAULT/ ? q{SELECT functions.envelope_rotate_key('acme')} : q{SELECT functions.envelope_disable_key('acme')});
 	$super->query('ROLLBACK');
-	like($err, qr/ERROR:  (?:42501: cannot change table .* by hand|KE014: a rule that is not of|KE014: trigger "climb" could change the rows)/, "inside of our statement: $name");
+	like($err, $refusal, "inside of our statement: $name");
 }
+# Nor does it leave anything behind that whoever called us would run as himself.
+$super->query($_) for 'BEGIN', 'SET LOCAL ROLE installer', 'CREATE TRIGGER away AFTER UPDATE ON envelope.key EXECUTE FUNCTION away()', 'RESET ROLE',
+  q{SELECT functions.envelope_disable_key('acme')};
+isnt($super->query('SHOW search_path'), 'elsewhere', 'what is set inside of our statement is as it was before');
+$super->query('ROLLBACK');
 sub spoiled
 {
 	my ($name) = @_;
