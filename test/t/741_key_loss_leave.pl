@@ -14,7 +14,7 @@ my $tools = $ENV{PGE_BINDIR};
 $ENV{PGE_BINDIR} = PgEnvelope::Versions::server(PostgreSQL::Test::Utils::tempdir_short() . '/root',
 	'pg_envelope--' . PgEnvelope::Versions::default_version() . '--next.sql' =>
 	  qq{ALTER TABLE envelope.dek ADD COLUMN note text;\nALTER TABLE envelope.wrapping ALTER kek_version TYPE text COLLATE "C";\n},
-	'stranger.control' => "default_version = '1'\n", 'stranger--1.sql' => "TRUNCATE envelope.dek;\n");
+	'stranger.control' => "default_version = '1'\n", 'stranger--1.sql' => "ALTER TABLE envelope.wrapping DROP COLUMN wrapped;\n");
 my $node = PgEnvelope::Cluster->new('main', allows_streaming => 'logical', wal_retrieve_retry_interval => '100ms');
 my $admin = $node->session;
 $admin->query('SET client_min_messages = error');
