@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "base/report.h"
@@ -21,6 +22,14 @@
 #include "ops/import_private.h"
 #include "ops/kek_lifecycle.h"
 #include "ops/kek_proof.h"
+#include "ops/new_dek.h"
+
+/* Those that are needed. */
+typedef struct SortedKeks
+{
+	ImportKek **by_name;
+	int			count;
+} SortedKeks;
 
 static void mark_needed(KeyringImport *import);
 static void find_here(KeyringImport *import);
@@ -36,27 +45,27 @@ static void refuse_instance(const DocumentKek *theirs, const ImportKek *kek, con
 static void settle_asked(const DocumentKek *theirs, ImportKek *kek, const char *canonical, const List *names);
 static void refuse_name(const DocumentKek *theirs, const KeyringKek *here) pg_attribute_noreturn();
 static void refuse_destroyed(const KeyringKek *kek) pg_attribute_noreturn();
-static void write_or_lock(ImportKek *kek);
+static AttemptOutcome write_or_lock_all(void *arg);
+static bool write_or_lock(ImportKek *kek);
 static void lock(ImportKek *kek);
 static int	compare_names(const void *a, const void *b);
 
 void
 pge_import_settle_keks(KeyringImport *import)
 {
-	ImportKek **by_name = palloc(Max(import->document.nkeks, 1) * sizeof(ImportKek *));
-	int			count = 0;
+	SortedKeks	keks = {palloc(Max(import->document.nkeks, 1) * sizeof(ImportKek *)), 0};
 
 	mark_needed(import);
 	find_here(import);
 	ask_services(import);
 	for (int i = 0; i < import->document.nkeks; i++)
 		if (import->keks[i].needed)
-			by_name[count++] = &import->keks[i];
+			keks.by_name[keks.count++] = &import->keks[i];
 	pge_make_keyring();
-	qsort(by_name, count, sizeof(ImportKek *), compare_names);
-	for (int i = 0; i < count; i++)
-		write_or_lock(by_name[i]);
-	pfree(by_name);
+	qsort(keks.by_name, keks.count, sizeof(ImportKek *), compare_names);
+	while (pge_new_dek_attempt(write_or_lock_all, &keks) != PGE_ATTEMPT_DONE)
+		CHECK_FOR_INTERRUPTS();
+	pfree(keks.by_name);
 }
 
 static void
@@ -309,18 +318,33 @@ refuse_destroyed(const KeyringKek *kek)
 			 errhint("Nothing was imported. If that can still be called off in its key service, envelope_enable_kek does it.")));
 }
 
-static void
+static AttemptOutcome
+write_or_lock_all(void *arg)
+{
+	const SortedKeks *keks = arg;
+
+	for (int i = 0; i < keks->count; i++)
+		if (!write_or_lock(keks->by_name[i]))
+			return PGE_ATTEMPT_AGAIN;
+	return PGE_ATTEMPT_DONE;
+}
+
+/* False: a rewrap that it waited for has left it unused, and the lock is too weak to write that down. */
+static bool
 write_or_lock(ImportKek *kek)
 {
 	KeyringKek	now;
+	bool		may_write;
 
 	if (kek->missing && pge_write_kek(kek->row->name, kek->row->uri))
 	{
 		if (kek->row->state != PGE_KEK_ENABLED)
 			pge_write_kek_state(kek->row->name, kek->row->state);
-		return;
+		return true;
 	}
 	now = *kek->row;
+	kek->unused |= now.unused;
+	may_write = kek->unused;
 	lock(kek);
 	if (strcmp(kek->row->uri, now.uri) != 0)
 		ereport(ERROR,
@@ -329,8 +353,11 @@ write_or_lock(ImportKek *kek)
 				 errhint("Nothing was imported. Try again.")));
 	if (kek->wraps && kek->row->state == PGE_KEK_DESTROYED)
 		refuse_destroyed(kek->row);
-	if (kek->wraps && kek->row->unused)
+	if (!kek->wraps || !kek->row->unused)
+		return true;
+	if (may_write)
 		pge_write_kek_used(kek->row->name);
+	return may_write;
 }
 
 /* The stronger lock where its row will be written: two who share one could not. */
@@ -340,7 +367,7 @@ lock(ImportKek *kek)
 	char		name[NAMEDATALEN];
 
 	strlcpy(name, kek->row->name, sizeof(name));
-	if (!pge_lock_kek(name, kek->wraps && kek->row->unused ? PGE_LOCK_UPDATE : PGE_LOCK_SHARE, kek->row))
+	if (!pge_lock_kek(name, kek->wraps && kek->unused ? PGE_LOCK_UPDATE : PGE_LOCK_SHARE, kek->row))
 		pge_no_such_kek(name);
 }
 

@@ -22,6 +22,7 @@ typedef struct ImportKek
 	bool		wraps;			/* has a wrapping that comes */
 	bool		needed;			/* or is the KEK of a key that comes */
 	bool		missing;		/* no row has its URI yet */
+	bool		unused;			/* has been, so its row may be written */
 	List	   *like;			/* the names of those here whose URI differs
 								 * in ?instance= at most */
 	KeyringKek *row;			/* of one that is needed: here; of a missing
