@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_trigger.h"
@@ -36,11 +37,13 @@
 #include "keyring/keyring_private.h"
 #include "keyring/memo.h"
 #include "keyring/row_loss.h"
+#include "keyring/trigger.h"
 #include "keyring/write_scope.h"
 
 PG_FUNCTION_INFO_V1(envelope_guard_row);
 PG_FUNCTION_INFO_V1(envelope_guard_truncate);
 
+static bool stands(const TriggerDesc * all, int16 type, PGFunction function);
 static void tell_everybody(void);
 static void require_row_trigger(FunctionCallInfo fcinfo);
 static void refuse_foreign_writer(Relation relation);
@@ -117,6 +120,37 @@ envelope_guard_truncate(PG_FUNCTION_ARGS)
 							pge_key_loss_living(), PGE_KEYS_LOST);
 	tell_everybody();
 	return PointerGetDatum(NULL);
+}
+
+bool
+pge_row_guards_stand(Oid table)
+{
+	Relation	relation = table_open(table, AccessShareLock);
+	bool		both = relation->trigdesc != NULL &&
+	stands(relation->trigdesc, TRIGGER_TYPE_ROW | TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT |
+		   TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, envelope_guard_row) &&
+	stands(relation->trigdesc, TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE, envelope_guard_truncate);
+
+	table_close(relation, AccessShareLock);
+	return both;
+}
+
+static bool
+stands(const TriggerDesc * all, int16 type, PGFunction function)
+{
+	for (int i = 0; i < all->numtriggers; i++)
+	{
+		const		Trigger *trigger = &all->triggers[i];
+		FmgrInfo	called;
+
+		if (trigger->tgtype != type || trigger->tgenabled != TRIGGER_FIRES_ALWAYS ||
+			trigger->tgqual != NULL || trigger->tgnattr != 0)
+			continue;
+		fmgr_info(trigger->tgfoid, &called);
+		if (called.fn_addr == function)
+			return true;
+	}
+	return false;
 }
 
 /*

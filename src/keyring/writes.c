@@ -36,7 +36,9 @@
 #include "base/compat.h"
 #include "base/report.h"
 #include "keyring/kept_plans.h"
+#include "keyring/key_loss.h"
 #include "keyring/keyring_private.h"
+#include "keyring/trigger.h"
 #include "keyring/write_scope.h"
 #include "keyring/writes.h"
 
@@ -54,6 +56,7 @@ typedef struct Params
 static uint64 run(const char *sql, Params *params);
 static void run_on_one(const char *what, const char *sql, Params *params);
 static void require_logged_tables(void);
+static void require_guards(void);
 static void snapshot_too_old(const char *what) pg_attribute_noreturn();
 static void require_wrapping(uint32 dek_id, const char *kek, const PgeBytes *wrapped);
 static bool is_live_under(HeapTuple row, const KeyringScan *scan, const char *kek,
@@ -252,6 +255,21 @@ require_logged_tables(void)
 					 errhint("ALTER TABLE envelope.%s SET LOGGED, and try again.", tables[i])));
 }
 
+/* Nor from dropping a guard, or one who may lose keys from leaving it switched off. */
+static void
+require_guards(void)
+{
+	static const char *const tables[] = {"keyring", "kek", "key", "dek", "wrapping", "key_grant"};
+
+	for (size_t i = 0; i < lengthof(tables); i++)
+		if (!pge_row_guards_stand(pge_keyring_relid(tables[i])) && !pge_key_loss_allowed())
+			ereport(ERROR,
+					(errcode(PGE_ERRCODE_GUARD),
+					 errmsg("a data key is not made while table \"envelope.%s\" lacks a guard", tables[i]),
+					 errdetail("Its triggers \"envelope_guard\" and \"envelope_guard_truncate\" are not both there and ENABLE ALWAYS, as extension \"pg_envelope\" made them: the key could be lost."),
+					 errhint("ALTER TABLE envelope.%s ENABLE ALWAYS TRIGGER, or make the trigger again, and try again.", tables[i])));
+}
+
 /*
  * A value may leave the server the moment we commit; a crash must not take its
  * key away, whatever synchronous_commit says.
@@ -262,6 +280,7 @@ pge_write_dek(const KeyringDek *dek, TimestampTz created)
 	Params		params = {0};
 
 	require_logged_tables();
+	require_guards();
 	ForceSyncCommit();
 	add(&params, INT8OID, Int64GetDatum((int64) dek->dek_id));
 	add_text(&params, dek->key_id);

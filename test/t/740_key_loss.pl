@@ -249,6 +249,22 @@ for my $name (sort keys %spoils)
 }
 like($super->query($opens), qr/a value/, 'and the value opens still');
 
+# No data key is made where a guard is missing: while none lived, it could be taken away.
+$super->query('CREATE DATABASE early');
+my $early = $node->session(dbname => 'early');
+$early->query($_) for 'SET client_min_messages = error', 'CREATE EXTENSION pg_envelope', q{SELECT envelope_create_kek('main')};
+for my $away ('DROP TRIGGER envelope_guard ON envelope.wrapping', 'DROP TRIGGER envelope_guard_truncate ON envelope.dek',
+	'CREATE OR REPLACE TRIGGER envelope_guard BEFORE INSERT ON envelope.wrapping FOR EACH ROW EXECUTE FUNCTION envelope_guard_row()',
+	'CREATE OR REPLACE TRIGGER envelope_guard BEFORE INSERT OR UPDATE OR DELETE ON envelope.kek FOR EACH ROW WHEN (false) EXECUTE FUNCTION envelope_guard_row()')
+{
+	$early->query($_) for 'BEGIN', $away;
+	my (undef, $err) = $early->try(q{SELECT envelope_create_key('acme', 'main')});
+	$early->query('ROLLBACK');
+	like($err, qr/ERROR:  KE014: a data key is not made while table "envelope.\w+" lacks a guard/, "no data key is made behind $away");
+}
+is(($early->try(q{SELECT envelope_create_key('acme', 'main')}))[1], '', 'but with all guards');
+$early->close;
+
 # Who installed it may leave.
 $super->query($_) for 'CREATE ROLE successor', 'BEGIN';
 is(($super->try('REASSIGN OWNED BY installer TO successor'))[1], '', 'all of it goes to another owner');
