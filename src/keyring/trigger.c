@@ -43,7 +43,7 @@
 PG_FUNCTION_INFO_V1(envelope_guard_row);
 PG_FUNCTION_INFO_V1(envelope_guard_truncate);
 
-static bool stands(const TriggerDesc * all, int16 type, PGFunction function);
+static bool stands(const TriggerDesc *all, int16 type, PGFunction function);
 static void tell_everybody(void);
 static void require_row_trigger(FunctionCallInfo fcinfo);
 static void refuse_foreign_writer(Relation relation);
@@ -136,7 +136,7 @@ pge_row_guards_stand(Oid table)
 }
 
 static bool
-stands(const TriggerDesc * all, int16 type, PGFunction function)
+stands(const TriggerDesc *all, int16 type, PGFunction function)
 {
 	for (int i = 0; i < all->numtriggers; i++)
 	{
@@ -214,7 +214,7 @@ refuse_foreign_writer(Relation relation)
 static void
 refuse_other_triggers(const TriggerData *trigger)
 {
-	const		TriggerDesc *all = trigger->tg_relation->trigdesc;
+	const TriggerDesc *all = trigger->tg_relation->trigdesc;
 
 #ifdef PGE_WITHOUT_KEY_LOSS_GUARD
 	return;						/* a test build, which shows what gets lost */

@@ -539,9 +539,11 @@ pge_write_revoke(const char *key_id, const char *role, uint32 rights)
 	add_text(&params, key_id);
 	add_text(&params, role);
 	add_rights(&params, rights);
+
 	/*
 	 * A row that another session is changing is looked at again when that is
-	 * committed: it may have nothing left then, and the second statement sees that.
+	 * committed: it may have nothing left then, and the second statement sees
+	 * that.
 	 */
 	run("UPDATE envelope.key_grant SET rights = ARRAY(SELECT r"
 		" FROM pg_catalog.unnest(rights) r WHERE r OPERATOR(pg_catalog.<>) ALL ($3))"
