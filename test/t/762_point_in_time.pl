@@ -50,19 +50,25 @@ sub recovered
 my $all = q{SELECT string_agg(envelope_decrypt(sealed, 'acme'), ' ' ORDER BY i) FROM t};
 my $kek_version = q{SELECT max(kek_version) FROM envelope.wrapping};
 
+my ($shared, $own);			# sealed by a server that lives on beside this one, before and after it rotated the key
 for my $keyring ($then, $now)
 {
 	my $copy = recovered('before', $keyring);
 	my $which = $keyring eq $now ? 'the keyring of now' : 'the keyring of then';
 	is($copy->safe_psql('postgres', $all), 'before', "before the rotation, $which: what was there opens");
 	is($copy->safe_psql('postgres', q{SELECT version FROM envelope_key_info(envelope_encrypt('x', 'acme'))}), '1', 'and the version of then seals');
+	$shared = $copy->safe_psql('postgres', q{SELECT envelope_encrypt('shared', 'acme')});
 	my ($out, $err) = $copy->try(q{SET client_min_messages = error; SELECT envelope_rotate_kek('main')});
 	is($out, $keyring eq $now ? '3' : '2', 'it goes on to the version that its keyring has not given out') or diag($err);
+	$copy->safe_psql('postgres', q{SELECT envelope_rotate_key('acme')});
+	$own = $copy->safe_psql('postgres', q{SELECT envelope_encrypt('own', 'acme')});
 	$copy->stop;
 }
 
 my $copy = recovered('after', $now);
 is($copy->safe_psql('postgres', $all), 'before after', 'after the rotation, the keyring of now: all opens');
+is($copy->safe_psql('postgres', "SELECT envelope_decrypt('$shared', 'acme')"), 'shared', 'it opens what another server that went on from here seals');
+$copy->fails_with("SELECT envelope_decrypt('$own', 'acme')", 'KE003', 'but not since that one has rotated the key');
 $copy->stop;
 
 $copy = recovered('after', $then);
