@@ -39,6 +39,23 @@ DROP TRIGGER kept_fails ON envelope.key;
 DROP FUNCTION kept_fails;
 SELECT envelope_create_key('kept failed', 'kept');
 
+-- a rule of somebody else's that does nothing, for all rows or for some: no right is said to be given or taken that is not
+CREATE ROLE regress_kept_reader;
+CREATE RULE kept_out AS ON INSERT TO envelope.key_grant DO INSTEAD NOTHING;
+SELECT envelope_grant('kept 1', 'regress_kept_reader', '{decrypt}');
+DROP RULE kept_out ON envelope.key_grant;
+SELECT envelope_grant('kept 1', 'regress_kept_reader', '{decrypt}');
+CREATE RULE kept_out AS ON DELETE TO envelope.key_grant DO INSTEAD NOTHING;
+SELECT envelope_revoke('kept 1', 'regress_kept_reader');
+DROP RULE kept_out ON envelope.key_grant;
+CREATE RULE kept_out AS ON DELETE TO envelope.key_grant WHERE old.role_name = 'regress_kept_reader' DO INSTEAD NOTHING;
+SELECT envelope_revoke('kept 1', 'regress_kept_reader');
+ALTER TABLE envelope.key_grant DISABLE RULE kept_out;
+SELECT envelope_revoke('kept 1', 'regress_kept_reader');
+SELECT count(*) FROM envelope.key_grant WHERE role_name = 'regress_kept_reader';
+DROP RULE kept_out ON envelope.key_grant;
+DROP ROLE regress_kept_reader;
+
 -- tables that are others by now
 BEGIN;
 DO $$BEGIN PERFORM set_config('pg_envelope.allow_key_loss', uuid::text, true) FROM envelope.keyring; END$$;

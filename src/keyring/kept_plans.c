@@ -12,8 +12,12 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "executor/spi.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteDefine.h"
 #include "utils/plancache.h"
+#include "utils/rel.h"
 
 #include "base/report.h"
 #include "keyring/kept_plans.h"
@@ -38,6 +42,7 @@ static uint64 run_once(const char *sql, int nargs, Oid *types, Datum *values);
 static uint64 run_plan(SPIPlanPtr plan, Datum *values);
 static bool does_nothing(SPIPlanPtr plan);
 static void refuse_rules(SPIPlanPtr plan);
+static bool has_rule(const Query *query);
 static KeptPlan *find_plan(const char *sql);
 static void plan_anew(KeptPlan *kept, int nargs, Oid *types);
 static uint64 rows_of(int result);
@@ -85,9 +90,9 @@ run_kept(KeptPlan *kept, int nargs, Oid *types, Datum *values)
 			plan_anew(kept, nargs, types);
 		kept->uses++;
 		rows = run_plan(kept->plan, values);
-		refuse_rules(kept->plan);
 		if (does_nothing(kept->plan))
 			kept->uses = USES_MAX;
+		refuse_rules(kept->plan);
 	}
 	PG_FINALLY();
 	{
@@ -124,12 +129,14 @@ does_nothing(SPIPlanPtr plan)
 }
 
 /*
- * What somebody else's rule has put there would pass for ours.  Looked at after it
- * ran, when the plan is the one that ran: the error undoes it.
+ * What somebody else's rule has put there would pass for ours, and what it has taken
+ * away for done.  Looked at after it ran, when the plan is the one that ran: the error
+ * undoes it.
  */
 static void
 refuse_rules(SPIPlanPtr plan)
 {
+	bool		changed = does_nothing(plan);
 	ListCell   *source;
 	ListCell   *query;
 
@@ -137,13 +144,33 @@ refuse_rules(SPIPlanPtr plan)
 	{
 		foreach(query, ((CachedPlanSource *) lfirst(source))->query_list)
 		{
-			if (lfirst_node(Query, query)->querySource != QSRC_ORIGINAL)
-				ereport(ERROR,
-						(errcode(PGE_ERRCODE_GUARD),
-						 errmsg("a rule that is not of extension \"pg_envelope\" changes what its functions write"),
-						 errhint("Drop the rule on the table of schema \"envelope\".")));
+			const Query *each = lfirst_node(Query, query);
+
+			changed |= each->querySource != QSRC_ORIGINAL || has_rule(each);
 		}
 	}
+	if (changed)
+		ereport(ERROR,
+				(errcode(PGE_ERRCODE_GUARD),
+				 errmsg("a rule that is not of extension \"pg_envelope\" changes what its functions write"),
+				 errhint("Drop the rule on the table of schema \"envelope\".")));
+}
+
+/* One that does nothing for some rows leaves the query as an original one, of fewer rows. */
+static bool
+has_rule(const Query *query)
+{
+	bool		found = false;
+	Relation	relation;
+
+	if (query->resultRelation == 0)
+		return false;
+	relation = table_open(rt_fetch(query->resultRelation, query->rtable)->relid, AccessShareLock);
+	for (int i = 0; relation->rd_rules != NULL && i < relation->rd_rules->numLocks; i++)
+		found |= relation->rd_rules->rules[i]->event == query->commandType &&
+			relation->rd_rules->rules[i]->enabled != RULE_DISABLED;
+	table_close(relation, AccessShareLock);
+	return found;
 }
 
 /* NULL: there is no room for it. */
