@@ -26,6 +26,7 @@ open(my $listener, '+<&=', 4) or die "no socket: $!";
 binmode $pipe;
 
 note_process();
+$SIG{PIPE} = 'IGNORE';			# of a client that had waited for an agent, and has left
 my $start = mode('start');
 exit 3 if $start eq 'exit';
 if ($start eq 'mute') { sleep 600; }
