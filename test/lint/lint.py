@@ -463,10 +463,11 @@ def spdx(tree):
             yield path, 1, "no SPDX-License-Identifier: PostgreSQL"
 
 
+# NAME_1.out to NAME_9.out: other outputs that pg_regress takes for right, too.
 PAIRS = ((r"sql/([^/]+)\.sql", "expected/%s.out"),
-         (r"expected/([^/]+)\.out", "sql/%s.sql"),
+         (r"expected/([^/]+?)(?:_[1-9])?\.out", "sql/%s.sql"),
          (r"test/isolation/specs/([^/]+)\.spec", "test/isolation/expected/%s.out"),
-         (r"test/isolation/expected/([^/]+)\.out", "test/isolation/specs/%s.spec"))
+         (r"test/isolation/expected/([^/]+?)(?:_[1-9])?\.out", "test/isolation/specs/%s.spec"))
 
 
 @rule("expected", "a test without its expected output never ran; an output without its test never will")

@@ -217,4 +217,5 @@ PLANTED = [
     ("expected", {"expected/lost.out": ""}),
     ("expected", {"test/isolation/specs/lost.spec": ""}),
     ("expected", {"test/isolation/expected/lost.out": ""}),
+    ("expected", {"test/isolation/expected/lost_1.out": ""}),
 ]
