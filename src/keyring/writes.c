@@ -53,6 +53,9 @@ typedef struct Params
 	Datum		values[PARAMS_MAX];
 } Params;
 
+/* Without one of them a data key, or who may use it, could get lost. */
+static const char *const tables[] = {"keyring", "kek", "key", "dek", "wrapping", "key_grant"};
+
 static uint64 run(const char *sql, Params *params);
 static void run_on_one(const char *what, const char *sql, Params *params);
 static void require_logged_tables(void);
@@ -244,8 +247,6 @@ pge_write_key(const KeyringKey *key)
 static void
 require_logged_tables(void)
 {
-	static const char *const tables[] = {"keyring", "kek", "key", "dek", "wrapping"};
-
 	for (size_t i = 0; i < lengthof(tables); i++)
 		if (get_rel_persistence(pge_keyring_relid(tables[i])) != RELPERSISTENCE_PERMANENT)
 			ereport(ERROR,
@@ -259,15 +260,13 @@ require_logged_tables(void)
 static void
 require_guards(void)
 {
-	static const char *const tables[] = {"keyring", "kek", "key", "dek", "wrapping", "key_grant"};
-
 	for (size_t i = 0; i < lengthof(tables); i++)
 		if (!pge_row_guards_stand(pge_keyring_relid(tables[i])) && !pge_key_loss_allowed())
 			ereport(ERROR,
 					(errcode(PGE_ERRCODE_GUARD),
 					 errmsg("a data key is not made while table \"envelope.%s\" lacks a guard", tables[i]),
 					 errdetail("Its triggers \"envelope_guard\" and \"envelope_guard_truncate\" are not both there and ENABLE ALWAYS, as extension \"pg_envelope\" made them: the key could be lost."),
-					 errhint("ALTER TABLE envelope.%s ENABLE ALWAYS TRIGGER, or make the trigger again, and try again.", tables[i])));
+					 errhint("ALTER TABLE envelope.%s ENABLE ALWAYS TRIGGER envelope_guard, ENABLE ALWAYS TRIGGER envelope_guard_truncate; one that is missing is made anew by its CREATE TRIGGER in the extension's script. Then try again.", tables[i])));
 }
 
 /*

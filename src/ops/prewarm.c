@@ -5,8 +5,9 @@
  *
  * The reader's steps without a value: each key's rows are read under one W,
  * requests carry its F, rows are read again if only E moved (R6), and
- * pge_dek_cache_put publishes only while W stands (R7, R8).  A DEK that could not be had is left to the first value, which will
- * say why; a prewarm that fails for one key in a thousand would be of no use.
+ * pge_dek_cache_put publishes only while W stands (R7, R8).  A DEK that could not
+ * be had is left to the first value, which will say why; a prewarm that fails for
+ * one key in a thousand would be of no use.
  *
  * SPDX-License-Identifier: PostgreSQL
  *-------------------------------------------------------------------------

@@ -253,7 +253,7 @@ like($super->query($opens), qr/a value/, 'and the value opens still');
 $super->query('CREATE DATABASE early');
 my $early = $node->session(dbname => 'early');
 $early->query($_) for 'SET client_min_messages = error', 'CREATE EXTENSION pg_envelope', q{SELECT envelope_create_kek('main')};
-for my $away ('DROP TRIGGER envelope_guard ON envelope.wrapping', 'DROP TRIGGER envelope_guard_truncate ON envelope.dek',
+for my $away ((map { ("DROP TRIGGER envelope_guard ON envelope.$_", "DROP TRIGGER envelope_guard_truncate ON envelope.$_") } qw(keyring kek key dek wrapping key_grant)),
 	'CREATE OR REPLACE TRIGGER envelope_guard BEFORE INSERT ON envelope.wrapping FOR EACH ROW EXECUTE FUNCTION envelope_guard_row()',
 	'CREATE OR REPLACE TRIGGER envelope_guard BEFORE INSERT OR UPDATE OR DELETE ON envelope.kek FOR EACH ROW WHEN (false) EXECUTE FUNCTION envelope_guard_row()')
 {

@@ -135,7 +135,7 @@ is($node->safe_psql('elsewhere', q{CREATE SCHEMA envelope; CREATE TABLE envelope
 # What nothing kept from being done before there was a key does not lose the first one.
 my $early = $node->session(dbname => 'elsewhere');
 $early->query($_) for 'SET client_min_messages = error', 'CREATE EXTENSION pg_envelope', q{SELECT envelope_create_kek('early')};
-for my $table (qw(keyring kek key dek wrapping))
+for my $table (qw(keyring kek key dek wrapping key_grant))
 {
 	$early->query("ALTER TABLE envelope.$table SET UNLOGGED");
 	(undef, $err) = $early->try(q{SELECT envelope_create_key('early', 'early')});
