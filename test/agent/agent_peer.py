@@ -35,7 +35,7 @@ OK, MALFORMED, UNREACHABLE, UNAVAILABLE, THROTTLED, KEK_NOT_FOUND, DAMAGED, DENI
 HEADER = struct.Struct(">IBBHQII")
 VERSION = 1
 BODY_MAX = 128 * 1024
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def frame(kind, fields=(), ticket=0, flush=0, status=0, version=VERSION):
@@ -232,7 +232,7 @@ class Agent:
         return got.one("value").decode(), got.detail()
 
     def delay(self, milliseconds):
-        """Test builds: makes every call of the local keyring this slow."""
+        """Test builds: makes every call of the local keyring this slow, also those under way."""
         path = self.keyring + ".delay_ms"
         with open(path + ".new", "w") as out:
             out.write("%d\n" % milliseconds)
@@ -314,6 +314,21 @@ def occupy_low_descriptors():
     null = os.open(os.devnull, os.O_RDWR)
     while null < 10:
         null = os.dup(null)
+
+
+HELD = 10 * 60 * 1000   # milliseconds: what is held up until a test lets it go (delay(0))
+PROMPTLY = 10.0          # seconds: far more than what is not held up takes on a loaded machine, and far less than HELD
+
+
+def best_of(times, measure, bound):
+    """The first result of measure() that is at most bound, or the least of so many: others use this machine, too."""
+    least = None
+    for _ in range(times):
+        took = measure()
+        least = took if least is None else min(least, took)
+        if least <= bound:
+            break
+    return least
 
 
 class Claims:

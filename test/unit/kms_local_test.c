@@ -382,6 +382,17 @@ cancel_soon(void *arg)
 	return NULL;
 }
 
+static void *
+let_go_soon(void *arg)
+{
+	const struct timespec soon = {0, 100 * 1000000L};
+
+	(void) arg;
+	nanosleep(&soon, NULL);
+	run_shell("echo 0 > %s.delay_ms%s", file, "");
+	return NULL;
+}
+
 static void
 check_delay(const char *uri)
 {
@@ -400,6 +411,13 @@ check_delay(const char *uri)
 	if (pthread_create(&thread, NULL, cancel_soon, &cancelled) != 0)
 		abort();
 	check_status(perform(&call, &result), PGE_UNAVAILABLE, "and a call that nobody waits for ends");
+	check(seconds_since(&start) < 10, "at once");
+	pthread_join(thread, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	atomic_store(&cancelled, false);
+	if (pthread_create(&thread, NULL, let_go_soon, NULL) != 0)
+		abort();
+	check_status(perform(&call, &result), PGE_OK, "one that is let go goes on");
 	check(seconds_since(&start) < 10, "at once");
 	pthread_join(thread, NULL);
 	run_shell("rm %s.delay_ms%s", file, "");

@@ -27,6 +27,23 @@ pge_kms_local_obey(const char *keyring_file, const atomic_bool *cancelled)
 	be_dumpable_as_told(keyring_file);
 }
 
+/* What stands in the file now; without one, none. */
+static long
+told_delay_ms(const char *path)
+{
+	char		text[16] = "";
+	ssize_t		got;
+	int			fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	got = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return got > 0 ? strtol(text, NULL, 10) : 0;
+}
+
+/* Looks again and again, so that a test can let go what it has held up. */
 static void
 wait_as_told(const char *keyring_file, const atomic_bool *cancelled)
 {
@@ -34,22 +51,12 @@ wait_as_told(const char *keyring_file, const atomic_bool *cancelled)
 	struct timespec start;
 	struct timespec now;
 	char		path[KEYRING_PATH_MAX + sizeof(".delay_ms")];
-	char		text[16] = "";
-	long		delay;
-	ssize_t		got;
-	int			fd;
 
 	snprintf(path, sizeof(path), "%s.delay_ms", keyring_file);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	got = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	delay = got > 0 ? strtol(text, NULL, 10) : 0;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	now = start;
 	while (!(cancelled != NULL && atomic_load(cancelled)) &&
-		   (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 < delay)
+		   (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 < told_delay_ms(path))
 	{
 		nanosleep(&step, NULL);
 		clock_gettime(CLOCK_MONOTONIC, &now);
