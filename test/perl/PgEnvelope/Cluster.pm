@@ -343,12 +343,20 @@ sub replace_file
 # SQL
 #
 
-# One value of envelope_status(); undef if there is none of that name.
+# One value of envelope_status(); undef if there is none of that name.  The agent has a
+# second to tell its own: what it was too late for, on a busy machine, is asked again.
 sub status
 {
 	my ($self, $name) = @_;
-	my $value = $self->safe_psql('postgres',
-		"SELECT value FROM envelope_status() WHERE name = '$name'");
+	my ($known, $value);
+	wait_until(
+		sub {
+			($known, $value) = split /\|/, $self->safe_psql('postgres', qq{
+				WITH told AS MATERIALIZED (SELECT * FROM envelope_status())
+				SELECT count(*) FILTER (WHERE name = '$name') > 0 OR count(*) FILTER (WHERE name = 'agent_answer') = 0,
+					max(value) FILTER (WHERE name = '$name') FROM told}), 2;
+			return $known eq 't';
+		}, "the agent to tell \"$name\"");
 	return $value eq '' ? undef : $value;
 }
 
