@@ -36,14 +36,14 @@ sub uri { my ($key) = @_; return "vault://$server/transit/keys/$key"; }
 sub insist
 {
 	my ($sql) = @_;
-	my $out;
-	PgEnvelope::Cluster::wait_until(sub { ($out) = $admin->try($sql); return $out ne ''; }, $sql);
+	my ($out, $err);
+	PgEnvelope::Cluster::wait_until(sub { ($out, $err) = $admin->try($sql); return $err eq ''; }, $sql);
 	return $out;
 }
 
 insist("SELECT envelope_create_kek('$_', '" . uri($_) . "')") for qw(good turn next);
 insist("SELECT envelope_create_key('$_->[0]', '$_->[1]')") for [ 'stays', 'good' ], [ 'turns', 'turn' ];
-$admin->query(q{CREATE TABLE kept AS SELECT envelope_encrypt('kept', 'stays') AS sealed});
+insist(q{CREATE TABLE kept AS SELECT envelope_encrypt('kept', 'stays') AS sealed});
 $admin->query($node->leave_to_lose_keys);
 my $opens = q{SELECT envelope_cache_flush(); SELECT envelope_decrypt(sealed, 'stays') FROM kept};
 
