@@ -153,7 +153,7 @@ fails('the wrong authority', 'config dns tcp tls', qr/certificate.*authority tha
 sub token { my ($file, %settings) = @_; my (undef, $made) = $bao->request(POST => 'auth/token/create', { no_parent => JSON::PP::true, %settings });
 	my $token = $made->{auth}{client_token}; push @secrets, $token; put($file, "$token\n"); return $token; }
 sub by_token { return conf($bao->section('corp', "auth = token_file\ntoken_file = $dir/token\nallow_keys = transit/keys/*")); }
-my $token = token('token', policies => ['acme'], ttl => '100s');
+my $token = token('token', policies => ['acme'], ttl => '90s');
 like(works('a token in a file', $all, by_token(), uri('acme'))->{login}, qr/^\d\d seconds left$/, 'and its seconds, where they are few');
 $bao->ask(POST => 'auth/token/revoke', { token => $token });
 fails('a token that is no longer good', 'config dns tcp tls login', qr/refuses the login.*another credential/, by_token(), uri('acme'));

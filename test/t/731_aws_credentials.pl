@@ -75,15 +75,16 @@ $admin->query('CREATE TABLE v (key_id text, sealed bytea)');
 says('an instance whose key id is none', "SELECT envelope_create_kek('hyphen', '$arn?instance=instance')", 'KE007', qr/The credential in the answer .* has bytes that no credential has/);
 $aws->set(instance_role => $role);
 wait_until(sub { ($admin->try("SELECT envelope_create_kek('waited', '$arn?instance=instance')"))[0] =~ /^aws-kms:/ }, 'the instance has a credential');
-my @web = grep { $_->{operation} eq 'AssumeRoleWithWebIdentity' } @{ $aws->requests };
+my @web;
+sub of_web { my ($requests) = @_; return grep { $_->{operation} eq 'AssumeRoleWithWebIdentity' } @$requests; }
 for my $way (qw(direct role again web instance))
 {
-	$aws->requests;
+	push @web, of_web($aws->requests);
 	$admin->query("SELECT envelope_create_kek('$way', '$arn?instance=$way'); SELECT envelope_create_key('$way', '$way');
 		INSERT INTO v VALUES ('$way', envelope_encrypt('of $way', '$way'))");
 	is(opens($way), "of $way", "a key by way of \"$way\"");
 	my $seen = $aws->requests;
-	push @web, grep { $_->{operation} eq 'AssumeRoleWithWebIdentity' } @$seen;
+	push @web, of_web($seen);
 	my @signed = grep { $_->{signature} && $_->{status} == 200 } @$seen;
 	ok(@signed >= 5 && !(grep { $_->{signature} ne 'ok' } @signed), 'whose requests botocore would have signed so') if $way =~ /^(?:direct|web|instance)$/;
 	is(tokens($seen), $way eq 'direct' ? '0' : '1', $way eq 'direct' ? 'with keys that last' : 'with keys that last an hour');
