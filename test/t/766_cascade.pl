@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $primary = PgEnvelope::Cluster->new('one', test_build => 1, allows_streaming => 1, autovacuum => 'off', max_prepared_transactions => 4,
-	wal_retrieve_retry_interval => '100ms', wal_receiver_status_interval => '1s', max_standby_streaming_delay => '0', hot_standby_feedback => 'off', 'pg_envelope.kms_timeout' => '60s');
+	wal_retrieve_retry_interval => '100ms', wal_receiver_status_interval => '1s', hot_standby_feedback => 'off', 'pg_envelope.kms_timeout' => '60s');
 my $admin = $primary->session;
 $admin->query($_) for q{SET client_min_messages = error}, q{SELECT count(envelope_create_kek(n)) FROM unnest('{main,next}'::text[]) n},
   q{SELECT count(envelope_create_key('k' || i, 'main')) FROM generate_series(1, 12) i}, q{CREATE TABLE t (key_id text, sealed bytea)},
@@ -23,20 +23,23 @@ $admin->query($_) for q{SET client_min_messages = error}, q{SELECT count(envelop
 # (The backup's configuration names the primary's keyring file: all read it.)
 sub standby_of
 {
-	my ($node, $name) = @_;
+	my ($node, $name, $besides) = @_;
 	$node->backup("for_$name");
 	my $standby = PostgreSQL::Test::Cluster::new('PgEnvelope::Cluster', $name, PgEnvelope::Cluster::install_path(1));
 	$standby->init_from_backup($node, "for_$name", has_streaming => 1);
-	$standby->append_conf('postgresql.conf', "synchronous_standby_names = ''\nrestart_after_crash = on\nlog_connections = on");
+	$standby->append_conf('postgresql.conf', "synchronous_standby_names = ''\nrestart_after_crash = on\nlog_connections = on\n$besides");
 	$standby->start;
 	return $standby;
 }
-my $second = standby_of($primary, 'two');
-my $third = standby_of($second, 'three');
+my $second = standby_of($primary, 'two', '');
+my $third = standby_of($second, 'three', 'max_standby_streaming_delay = 0');	# conflicts are for the third alone
 $primary->append_conf('postgresql.conf', "synchronous_standby_names = 'two'\nsynchronous_commit = remote_apply");
-$primary->reload;
+# (After a reload commits wait as soon as the checkpointer has heard of it, which nobody sees.)
+$admin->close;
+$primary->restart;
+$admin = $primary->session;
+$admin->query('SET client_min_messages = error');
 $primary->poll_query_until('postgres', q{SELECT sync_state = 'sync' FROM pg_stat_replication WHERE application_name = 'two'}) or die 'not synchronous';
-PgEnvelope::Cluster::wait_until(sub { $admin->query('SHOW synchronous_commit') eq 'remote_apply' }, 'the reload');
 
 # The third has replayed what that one has written.
 sub third_follows
