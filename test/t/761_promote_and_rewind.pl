@@ -10,7 +10,8 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $old = PgEnvelope::Cluster->new('old', allows_streaming => 1, wal_log_hints => 'on', wal_keep_size => '256MB');
+# (What autovacuum removes would cancel, on the standby, the statement that the promotion comes into.)
+my $old = PgEnvelope::Cluster->new('old', allows_streaming => 1, autovacuum => 'off', wal_log_hints => 'on', wal_keep_size => '256MB');
 $old->safe_psql('postgres', q{SET client_min_messages = error;
 	SELECT envelope_create_kek('main'); SELECT envelope_create_key('acme', 'main');
 	CREATE TABLE t AS SELECT i, envelope_encrypt('value ' || i, 'acme') AS sealed FROM generate_series(1, 100) i;

@@ -7,6 +7,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use PgEnvelope::Cluster;
+use IO::Socket::UNIX;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -14,7 +15,7 @@ use Test::More;
 my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
 plan skip_all => 'pgbouncer is not installed' unless defined $pgbouncer;
 
-my $node = PgEnvelope::Cluster->new('main');
+my $node = PgEnvelope::Cluster->new('main', 'pg_envelope.kms_timeout' => '60s');
 $node->safe_psql('postgres', q{SET client_min_messages = error;
 	CREATE ROLE app LOGIN NOINHERIT; CREATE ROLE clerk; GRANT clerk TO app;
 	SELECT envelope_create_kek('main');
@@ -42,7 +43,8 @@ ignore_startup_parameters = extra_float_digits
 logfile = $dir/log
 INI
 my $bouncer = IPC::Run::start([ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '<', \undef, '>', \my $out, '2>', \my $err);
-PgEnvelope::Cluster::wait_until(sub { -S "$dir/.s.PGSQL.$port" }, 'pgbouncer');
+# (The file is there a moment before anyone listens.)
+PgEnvelope::Cluster::wait_until(sub { IO::Socket::UNIX->new(Peer => "$dir/.s.PGSQL.$port") }, 'pgbouncer');
 
 sub client
 {
