@@ -43,7 +43,8 @@ my %after = (
 	'uninstall the library' => sub { uninstalled() },
 );
 
-$main = host('main', PgEnvelope::Cluster->new('main', extension => 0, allows_streaming => 1));
+# (While autovacuum analyzes, VACUUM FULL keeps the rows that it still sees: old values, when a column is sealed.)
+$main = host('main', PgEnvelope::Cluster->new('main', extension => 0, allows_streaming => 1, autovacuum => 'off'));
 $main->safe_psql('postgres', $_) for 'CREATE ROLE app_owner LOGIN', 'CREATE DATABASE app OWNER app_owner';
 $main->create_extension('app');
 $main->safe_psql('app', q{SET client_min_messages = error;
@@ -93,8 +94,8 @@ sub host
 		PgEnvelope::Cluster::replace_file($node->data_dir . '/postgresql.conf', $conf . "include_dir = '$shared/$name/conf.d'\n");
 	}
 	script("$bin/sudo", q{[ "$1" != -u ] || shift 2; exec "$@"});
-	# Two copies of a keyring within a second, as only a test makes them, have one name.
-	script("$bin/date", q{echo "$(PATH=/usr/bin:/bin date "$@").$$"});
+	# Two copies of a keyring within a second, as only a test makes them, would have one name.
+	script("$bin/date", q{PATH=/usr/bin:/bin; exec date "$@.%N"});
 	script("$bin/systemctl", qq{[ "\$2" = postgresql\@15-main ] || exit 5; exec '$ENV{PGE_BINDIR}/pg_ctl' -D '@{[ $node->data_dir ]}' -w -l '@{[ $node->logfile ]}' "\$1"});
 	$host{$name} = { node => $node, bin => $bin, places => {
 		'/var/lib/postgresql/15/main.pg_envelope/keyring' => $node->keyring_file,
