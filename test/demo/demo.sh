@@ -239,7 +239,7 @@ lose_agent() {
 	bold "6. Kill the agent: cached keys go on, cold ones wait for its return"
 	pge_as_server_user "$bin/pg_ctl" -D "$dir/data" -l "$dir/data/server.log" -w -m fast restart >>"$log" 2>&1
 	claim "after a restart one key is brought into the cache" "SELECT envelope_prewarm(ARRAY['tenant-0003'])" "1"
-	local keeper agent want cold_pid state t0 t1 i
+	local keeper agent want cold_pid state t0 t1
 	keeper=$(q "SELECT value FROM envelope_status() WHERE name = 'keeper_pid'")
 	agent=$(q "SELECT value FROM envelope_status() WHERE name = 'agent_pid'")
 	say "| kill -STOP $keeper (the keeper, so that it does not start another at once); kill -9 $agent (the agent)"
@@ -252,7 +252,7 @@ lose_agent() {
 	say "| $sql"
 	t0=$(now)
 	q "$sql" >"$dir/cold" & cold_pid=$!
-	for i in $(seq 100); do
+	while :; do				# it ends by itself, if only after kms_timeout
 		state=$(q "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND state = 'active'")
 		[ "$state" = 0 ] || break
 		kill -0 $cold_pid 2>/dev/null || break

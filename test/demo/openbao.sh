@@ -31,7 +31,7 @@ bao_start() {
 		-dev-tls-cert-dir="$bao_dir/tls" -dev-listen-address="127.0.0.1:$bao_port" -config="$bao_dir/config.hcl" \
 		</dev/null >"$bao_dir/log" 2>&1 &
 	echo $! >"$bao_dir/pid"
-	for _ in $(seq 300); do
+	for _ in $(seq 600); do
 		[ ! -f "$bao_dir/tls/vault-ca.pem" ] || ! bao status >/dev/null 2>&1 || { bao_set_up >>"$log" 2>&1; return; }
 		kill -0 "$(cat "$bao_dir/pid")" 2>/dev/null || break
 		sleep 0.1
