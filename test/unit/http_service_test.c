@@ -316,6 +316,14 @@ test_budget_of_waits(void)
 	pge_http_service_stop(service);
 }
 
+/* When all of them have begun to ask. */
+static void
+deadline_comes(int count)
+{
+	wait_until(seen(&pool.lock, &pool.inside) == count);
+	atomic_fetch_add(&later_ms, PATIENCE_MS);
+}
+
 /* Who did not wait long enough, or only for a free connection, shows nothing. */
 static void
 test_short_deadlines(void)
@@ -327,7 +335,8 @@ test_short_deadlines(void)
 	policy.verdict_ms = (int) HOUR_MS / 2;
 	service = start(&policy, NULL, ok);
 	set_flag(&pool.lock, &pool.gate_closed, true);
-	begin_calls(service, 20, 100);
+	begin_calls(service, 20, PATIENCE_MS);
+	deadline_comes(20);
 	check(end_calls(20, PGE_UNAVAILABLE) == 20 && pool.exchanges == 20, "20 callers in a hurry");
 	set_flag(&pool.lock, &pool.gate_closed, false);
 	check_status(call_with(service, true, HOUR_MS, NULL, detail), PGE_OK, "do not close the service to others");
@@ -337,13 +346,15 @@ test_short_deadlines(void)
 	service = start(&policy, NULL, ok);
 	set_flag(&pool.lock, &pool.busy, true);
 	set_flag(&pool.lock, &pool.gate_closed, true);
-	begin_calls(service, 20, 1000);
+	begin_calls(service, 20, PATIENCE_MS);
+	deadline_comes(20);
 	check(end_calls(20, PGE_UNAVAILABLE) == 20, "20 that get no connection");
 	set_flag(&pool.lock, &pool.gate_closed, false);
 	check_status(call(service), PGE_OK, "nor do they");
 	set_flag(&pool.lock, &pool.busy, false);
 	set_flag(&pool.lock, &pool.gate_closed, true);
-	begin_calls(service, 5, 1000);
+	begin_calls(service, 5, PATIENCE_MS);
+	deadline_comes(5);
 	check(end_calls(5, PGE_UNAVAILABLE) == 5, "5 that waited long enough for an answer");
 	set_flag(&pool.lock, &pool.gate_closed, false);
 	check_status(call(service), PGE_UNAVAILABLE, "do");

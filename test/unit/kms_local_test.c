@@ -148,6 +148,16 @@ seconds_since(const struct timespec *start)
 	return (double) (now.tv_sec - start->tv_sec) + (double) (now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
+/* Of the processor's time, which no disk and no other process takes from us. */
+static double
+seconds_worked(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
+}
+
 static void
 check_registry(void)
 {
@@ -321,7 +331,7 @@ check_lock(void)
 	check(fd >= 0 && flock(fd, LOCK_EX) == 0, "somebody holds the lock");
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	check_status(create(&result), PGE_BUSY, "then no KEK is made");
-	check(seconds_since(&start) >= 1.9 && seconds_since(&start) < 8, "after two seconds of patience");
+	check(seconds_since(&start) >= 1.9 && seconds_since(&start) < 30, "after two seconds of patience");
 	check(strstr(result.detail, "Another program") != NULL, "and the detail says so");
 	close(fd);
 	check_status(create(&result), PGE_OK, "with the lock free it is");
@@ -411,14 +421,14 @@ check_delay(const char *uri)
 	if (pthread_create(&thread, NULL, cancel_soon, &cancelled) != 0)
 		abort();
 	check_status(perform(&call, &result), PGE_UNAVAILABLE, "and a call that nobody waits for ends");
-	check(seconds_since(&start) < 10, "at once");
+	check(seconds_since(&start) < 30, "at once");
 	pthread_join(thread, NULL);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	atomic_store(&cancelled, false);
 	if (pthread_create(&thread, NULL, let_go_soon, NULL) != 0)
 		abort();
 	check_status(perform(&call, &result), PGE_OK, "one that is let go goes on");
-	check(seconds_since(&start) < 10, "at once");
+	check(seconds_since(&start) < 30, "at once");
 	pthread_join(thread, NULL);
 	run_shell("rm %s.delay_ms%s", file, "");
 }
@@ -448,7 +458,7 @@ check_passphrase(void)
 	KmsResult	made;
 	KmsResult	wrapped;
 	KmsResult	result;
-	struct timespec start;
+	double		before;
 	double		first;
 
 	snprintf(file, sizeof(file), "%s/sealed/keyring", top);
@@ -458,12 +468,12 @@ check_passphrase(void)
 	check_status(wrap(made.uri, "row 1", &wrapped), PGE_OK, "and wraps");
 
 	open_session("echo open sesame");
-	clock_gettime(CLOCK_MONOTONIC, &start);
+	before = seconds_worked();
 	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_OK, "another session unwraps");
-	first = seconds_since(&start);
-	clock_gettime(CLOCK_MONOTONIC, &start);
+	first = seconds_worked() - before;
+	before = seconds_worked();
 	check_status(rotate(made.uri, &result), PGE_OK, "and changes the file");
-	check(seconds_since(&start) < first, "without paying for the passphrase again");
+	check(seconds_worked() - before < first / 2, "without paying for the passphrase again");
 
 	open_session("echo open sesamE");
 	check_status(unwrap(made.uri, "row 1", wrapped_of(&wrapped), &result), PGE_UNAUTHENTICATED, "another passphrase opens nothing");

@@ -13,7 +13,7 @@
 #include "agent/kms_sessions.h"
 #include "check.h"
 
-#define CLOSE_TURNS		10000	/* of a millisecond */
+#define CLOSE_TURNS		60000	/* of a millisecond */
 
 struct KmsSession
 {
