@@ -51,7 +51,9 @@
 #define CANCEL_MS		200
 #define MOST_MS			500		/* at least two of three who wait to the end
 								 * are no later */
-#define LATE_MS			2000	/* and what is that late fails */
+#define LATE_MS			4000	/* and what is that late fails: a deadline
+								 * that is forgotten ends by nothing, or by
+								 * http_transfer.c's UNHEARD_MS */
 #define ENOUGH_MS		30000
 #define SLOW_MS			1000	/* nothing that is not asked to wait takes so
 								 * long */
