@@ -170,7 +170,9 @@ isolation() {
 	local tests
 	tests=$(cd test/isolation/specs && ls -- *.spec | sed 's/\.spec$//' | sort)
 	install -m 600 test/isolation/kms.conf "$work/tmp/isolation.conf" # the agent takes none that others may write
-	export PGE_CLUSTER_SETTINGS="${PGE_CLUSTER_SETTINGS:-} pg_envelope.kms_config_file='$work/tmp/isolation.conf'"
+	# (Who is held up for a test waits as long as isolationtester does for a step.)
+	PGE_CLUSTER_SETTINGS="pg_envelope.kms_timeout=$((2 * PG_TEST_TIMEOUT_DEFAULT))s ${PGE_CLUSTER_SETTINGS:-}"
+	export PGE_CLUSTER_SETTINGS="$PGE_CLUSTER_SETTINGS pg_envelope.kms_config_file='$work/tmp/isolation.conf'"
 	on_cluster isolation "$PGE_TEST_BINDIR" test/isolation isolation_regression "$tests" "$PGE_PGXS_DIR/isolation/pg_isolation_regress"
 }
 
