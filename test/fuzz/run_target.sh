@@ -14,7 +14,7 @@ if [ "$count" -eq 0 ]; then
 	echo "$name: no seeds in $seeds"
 	exit 1
 fi
-if "$build/$name" -max_total_time="$FUZZ_SECONDS" -timeout=30 -rss_limit_mb=1024 -print_final_stats=1 \
+if "$build/$name" -max_total_time="$FUZZ_SECONDS" -timeout=120 -rss_limit_mb=1024 -print_final_stats=1 \
 	-artifact_prefix="$build/$name-" "$build/corpus/$name" "$seeds" >"$log" 2>&1; then
 	runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
 	edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)

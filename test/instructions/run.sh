@@ -9,6 +9,8 @@
 set -Eeuo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
+# shellcheck source=test/tools/lib.sh
+. "$top/test/tools/lib.sh"
 pg_config=${PG_CONFIG:-pg_config}
 rows=500
 
@@ -30,7 +32,7 @@ fi
 export PGE_SERVER_BINDIR=$dir/root$bindir
 scratch() { "$top/test/tools/scratch.sh" "$1" "$dir" "${@:2}"; }
 finish() {
-	[ ! -f "$dir/data/postmaster.pid" ] || scratch stop >/dev/null 2>&1 || true
+	pge_stop_server "$PGE_SERVER_BINDIR" "$dir/data" || true
 	rm -rf "$dir"
 }
 exec 3>&1
@@ -63,7 +65,8 @@ chmod 755 "$dir/postgres"
 as() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --init-groups "$@"; else "$@"; fi; }
 as "$PGE_SERVER_BINDIR/pg_ctl" -D "$dir/data" -l "$dir/data/server.log" -w -t 180 -p "$dir/postgres" start >>"$dir/build.log" 2>&1
 "$here/counts.py" sql-measure "$rows" | scratch psql -q -v ON_ERROR_STOP=1 >"$dir/measure.log" 2>&1
-scratch stop >/dev/null 2>&1
+# (callgrind writes once more when the server has told that it is gone)
+pge_stop_server "$PGE_SERVER_BINDIR" "$dir/data"
 
 # What OpenSSL and libc choose their code by, as far as valgrind plays it.
 processor=$(grep -m1 '^flags' /proc/cpuinfo | tr ' ' '\n' | grep -xE 'aes|pclmulqdq|ssse3|avx|avx2|bmi2|movbe|adx|sha_ni|erms' | sort | tr '\n' ' ' || true)

@@ -1,4 +1,4 @@
-# What the demo, the drill and the benchmark share: who runs the server, and where it is.
+# What the demo, the drill, the benchmark and the instruction counts share: who runs the server, and where it is.
 # Sourced by bash scripts that have set $top.
 #
 # SPDX-License-Identifier: PostgreSQL
@@ -26,7 +26,7 @@ pge_stop_server() {
 	pid=$(head -n 1 "$2/postmaster.pid")
 	pge_as_server_user "$1/pg_ctl" -D "$2" -w -t 30 -m fast stop >/dev/null 2>&1 ||
 		pge_as_server_user "$1/pg_ctl" -D "$2" -w -m immediate stop >/dev/null 2>&1 || true
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		# (a zombie has no command line)
 		[ -n "$(tr -d '\0' 2>/dev/null <"/proc/$pid/cmdline" || true)" ] || return 0
 		sleep 0.1

@@ -17,7 +17,9 @@ import sys
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
-GRACE_S = float(os.environ.get("REAPER_GRACE_S", 5))
+GRACE_S = float(os.environ.get("REAPER_GRACE_S", 5))    # to end when told
+ENDING_S = float(os.environ.get("REAPER_GRACE_S", 30))  # what is about to end by itself
+KILLED_S = 60
 
 
 def descendants():
@@ -43,35 +45,37 @@ def descendants():
 
 
 def reap():
-    """Takes in what has ended."""
+    """Takes in what has ended; whether there is a child yet.  Without one nobody is left at all."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
-        pass
+        return False
+    return True
 
 
 def wait_for_none(seconds):
     """What is left after at most that long."""
     deadline = time.monotonic() + seconds
     while True:
-        left = descendants()
-        reap()
-        if not left or time.monotonic() > deadline:
+        left = descendants()    # may miss one whose parent ends meanwhile
+        if not reap():
+            return {}
+        if time.monotonic() > deadline:
             return left
         time.sleep(0.05)
 
 
 def end_all():
     # Politely first, so that servers remove their shared memory.
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL):
+    for number, grace_s in (signal.SIGTERM, GRACE_S), (signal.SIGQUIT, GRACE_S), (signal.SIGKILL, KILLED_S):
         for pid in descendants():
             for one in (signal.SIGCONT, number):
                 try:
                     os.kill(pid, one)
                 except OSError:
                     pass
-        if not wait_for_none(GRACE_S):
+        if not wait_for_none(grace_s):
             return
 
 
@@ -99,7 +103,7 @@ def main():
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     status = run(command)
-    left = wait_for_none(GRACE_S)
+    left = wait_for_none(ENDING_S)
     if left:
         print("still running after the suites:")
         for pid, line in sorted(left.items()):
