@@ -37,8 +37,7 @@ else
 		fi
 	done
 	[ -n "$python" ] || skip "no python3 with venv (python3-venv), see $build/venv.log"
-	"$python" -m pip install --disable-pip-version-check --quiet --require-hashes --only-binary :all: \
-		-r requirements.txt >>"$build/venv.log" 2>&1 ||
+	"$top/test/tools/pip_install.sh" "$python" requirements.txt >>"$build/venv.log" 2>&1 ||
 		skip "cryptography could not be installed, see $build/venv.log"
 	cp requirements.txt "$venv/stamp"
 fi

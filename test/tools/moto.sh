@@ -8,7 +8,8 @@
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
-pinned=$(cd "$(dirname "$0")" && pwd)/moto_requirements.txt
+tools=$(cd "$(dirname "$0")" && pwd)
+pinned=$tools/moto_requirements.txt
 cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/pg_envelope
 
 fail() {
@@ -33,8 +34,7 @@ if [ ! -x "$place/python" ]; then
 	work=$(mktemp -d "$cache/new.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
 	"$python" -m venv "$work/venv" >"$work/log" 2>&1 || fail "no venv: $(tail -n 1 "$work/log")"
-	"$work/venv/bin/python" -m pip install --disable-pip-version-check --quiet --no-cache-dir --no-deps --no-compile \
-		--require-hashes --only-binary :all: --target "$work/new/lib" -r "$pinned" >"$work/log" 2>&1 ||
+	"$tools/pip_install.sh" "$work/venv/bin/python" "$pinned" --no-cache-dir --no-deps --no-compile --target "$work/new/lib" >"$work/log" 2>&1 ||
 		fail "it could not be installed: $(tail -n 1 "$work/log")"
 	find "$work/new/lib/botocore/data" -mindepth 1 -maxdepth 1 -type d ! -name iam ! -name kms ! -name sts -exec rm -rf {} +
 	# shellcheck disable=SC2016 # of the wrapper

