@@ -55,10 +55,10 @@ sub wait_for_saved
 # session that ends hands in a little later than psql does.
 sub comes_to
 {
-	my ($on, $uses, $name) = @_;
+	my ($on, $uses, $name, $what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	ok($on->poll_query_until('postgres',
-		"SELECT value = '$uses' FROM envelope_status() WHERE name = 'uses_highest'"), $name);
+		"SELECT value = '$uses' FROM envelope_status() WHERE name = '@{[ $what // 'uses_highest' ]}'"), $name);
 	return;
 }
 
@@ -154,9 +154,7 @@ kill('TERM', $keeper);
 PgEnvelope::Cluster::wait_until(sub { ($node->keeper_pid // $keeper) != $keeper }, 'the next keeper');
 $node->wait_for_agent;
 is($node->status('uses_highest'), 5605, 'a keeper that starts anew beside the old memory adds nothing');
-$keeper = $node->keeper_pid;
-$node->kill9;
-PgEnvelope::Cluster::wait_until(sub { !kill(0, $keeper) }, 'the end of the orphaned keeper');
+$node->kill9_and_wait;
 $node->start;
 comes_to($node, 5605, 'kill -9 of the postmaster too');
 is(times_logged($node, $warning), 2, 'and nothing is warned of again');
@@ -204,7 +202,7 @@ my $full = body_of(map { [ 1, $_, 1 ] } (grep { $_ != $compact } 1 .. 4097)[ 0 .
 write_uses($file, $full . sha256($full));
 $node->start;
 comes_to($node, 1, 'the file of a full table is read');
-is($node->status('uses_tracked'), 4096, 'and fits');
+comes_to($node, 4096, 'and fits', 'uses_tracked');
 is($node->status('uses_untracked'), 0, 'whole');
 $node->safe_psql('postgres', seals('compact', 7));
 is($node->status('uses_untracked'), 7, 'what finds no room is counted apart');

@@ -298,6 +298,20 @@ sub stop
 	return $self->SUPER::stop(@args);
 }
 
+# kill9, until the server may be started again: that it refuses while a process of the old
+# one, which may not have noticed yet, is attached to its shared memory.
+sub kill9_and_wait
+{
+	my ($self) = @_;
+	my $postmaster = $self->{_pid};
+	# (Line 7 of the lock file: the segment's key and id; then in the kernel's list, how many are attached.)
+	my ($segment) = (split /\n/, slurp_file($self->data_dir . '/postmaster.pid'))[6] =~ /^\s*\d+\s+(\d+)\s*$/ or croak 'no shared memory in postmaster.pid';
+	$self->kill9;
+	wait_until(sub { !kill(0, $postmaster) && slurp_file('/proc/sysvipc/shm') !~ /^\s*-?\d+\s+$segment(?:\s+\d+){4}\s+[1-9]/m },
+		'the server processes to follow the postmaster');
+	return;
+}
+
 # Waits, with a deadline, for what only looking can tell.
 sub wait_until
 {
