@@ -337,7 +337,9 @@ sub configure_services
 	$self->wait_for_log(qr/is not in order.*Line 1 of/, $from);
 	replace_file($file, $text);
 	$self->reload;
-	wait_until(sub { ($self->status('agent_kms_config_problem') // '') eq '' }, 'the agent to take its file');
+	# (An agent that says nothing says nothing of a problem either.)
+	wait_until(sub { $self->safe_psql('postgres', q{SELECT value = '' FROM envelope_status() WHERE name = 'agent_kms_config_problem'}) eq 't' },
+		'the agent to take its file');
 	return;
 }
 
@@ -357,20 +359,18 @@ sub replace_file
 # SQL
 #
 
-# One value of envelope_status(); undef if there is none of that name.  The agent has a
-# second to tell its own: what it was too late for, on a busy machine, is asked again.
+# One value of envelope_status(); undef if there is none of that name.  What the agent would
+# say of itself is waited for: on a busy machine it may miss the second that it is given.
 sub status
 {
 	my ($self, $name) = @_;
-	my ($known, $value);
-	wait_until(
-		sub {
-			($known, $value) = split /\|/, $self->safe_psql('postgres', qq{
-				WITH told AS MATERIALIZED (SELECT * FROM envelope_status())
-				SELECT count(*) FILTER (WHERE name = '$name') > 0 OR count(*) FILTER (WHERE name = 'agent_answer') = 0,
-					max(value) FILTER (WHERE name = '$name') FROM told}), 2;
-			return $known eq 't';
-		}, "the agent to tell \"$name\"");
+	my $value;
+	wait_until(sub {
+		$value = $self->safe_psql('postgres', qq{
+			WITH s AS MATERIALIZED (SELECT name, value FROM envelope_status())
+			SELECT coalesce((SELECT 'value ' || coalesce(value, '') FROM s WHERE name = '$name'),
+				(SELECT 'late' FROM s WHERE starts_with('$name', 'agent_') AND name = 'agent_answer' AND value LIKE 'The agent did not answer within %'), 'value ')});
+		return $value =~ s/^value //; }, "the agent to answer of $name");
 	return $value eq '' ? undef : $value;
 }
 
