@@ -24,7 +24,8 @@ is_deeply([ reap('true') ], [ 0, '', 0 ], 'a command that leaves nothing');
 is((reap('sh', '-c', 'exit 7'))[0], 7, 'its exit code comes through');
 
 # A daemon as servers are: own session, no parent left, standard streams elsewhere.
-my $daemon = q{use POSIX; fork and exit; POSIX::setsid(); fork and exit;
+# (It says that it is there when its parent has gone, who would be counted too.)
+my $daemon = q{use POSIX; fork and exit; POSIX::setsid(); my $parent = $$; fork and exit; select undef, undef, undef, 0.01 while getppid == $parent;
 	open STDIN, '/dev/null'; open STDOUT, '>/dev/null'; open STDERR, '>/dev/null';
 	open my $f, '>', "$ARGV[0].new"; print $f $$; close $f; rename "$ARGV[0].new", $ARGV[0]; %s
 	select undef, undef, undef, 600};
