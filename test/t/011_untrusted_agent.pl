@@ -149,13 +149,21 @@ is(seen('proof'), 'none', 'who does not prove the secret gets no proof');
 
 # A silent one: the wait ends at its deadline or with a cancel, which it sees.
 connection_mode('silent');
-is(ask(), 'The agent did not answer within 1000 ms.', 'silence has a deadline');
-forget();
+is(ask('silent'), 'The agent did not answer within 1000 ms.', 'silence has a deadline');
 $session->query(q{SET statement_timeout = '100ms'});
-my $from = clock_gettime(CLOCK_MONOTONIC);
-my ($out, $err) = $session->try('SELECT count(*) FROM envelope_status()');
+# (The shortest of some waits counts: the machine may stand still during one.)
+my ($out, $err, $shortest);
+for (1 .. 5)
+{
+	forget();
+	my $from = clock_gettime(CLOCK_MONOTONIC);
+	($out, $err) = $session->try('SELECT count(*) FROM envelope_status()');
+	my $took = clock_gettime(CLOCK_MONOTONIC) - $from;
+	$shortest = $took if !defined $shortest || $took < $shortest;
+	last if $shortest < 0.9 || $err !~ /57014/;
+}
 like($err, qr/57014/, 'a cancel ends the wait');
-cmp_ok(clock_gettime(CLOCK_MONOTONIC) - $from, '<', 0.9, 'before the deadline');
+cmp_ok($shortest, '<', 0.9, 'before the deadline');
 wait_until(sub { all_seen() =~ /^left/m }, 'the agent to see it');
 pass('and the agent sees it');
 
@@ -200,15 +208,17 @@ start_mode('mute');
 logs(qr/it did not say that it is ready within 10 seconds/, 'one that does not get ready is killed');
 is($node->keeper_pid, $keeper, 'the keeper has lived through it all');
 
-# One that ignores the end of its pipe is killed soon.
+# One that ignores the end of its pipe is killed soon (after 0.5 s; else pg_ctl gives up after 60).
+my $before = $node->agent_pid;
 start_mode('stay');
+my $agent = $node->wait_for_agent($before);
 wait_for_ready();
-my $agent = $node->agent_pid;
 $session->close;
-$from = clock_gettime(CLOCK_MONOTONIC);
+my $from = clock_gettime(CLOCK_MONOTONIC);
 $node->stop;
-cmp_ok(clock_gettime(CLOCK_MONOTONIC) - $from, '<', 5, 'it does not hold up the stop');
-ok(!kill(0, $agent), 'and is gone');
+cmp_ok(clock_gettime(CLOCK_MONOTONIC) - $from, '<', 20, 'it does not hold up the stop');
+wait_until(sub { !kill(0, $agent) }, 'the end of the agent');
+pass('and is gone');
 
 # None at all: the server starts, and says what is missing.
 unlink "$bindir/pg_envelope_agent";
@@ -278,10 +288,16 @@ sub wait_for_ready
 	return;
 }
 
-# What the agent said, or what is said in its place.
+# What the agent said, or what is said in its place.  (One that the machine let stand still for the
+# whole second is asked again, unless it is meant to be silent.)
 sub ask
 {
-	return $session->query(q{SELECT value FROM envelope_status() WHERE name IN ('agent_from', 'agent_answer')});
+	my ($silent) = @_;
+	my $answer;
+	wait_until(sub {
+		$answer = $session->query(q{SELECT value FROM envelope_status() WHERE name IN ('agent_from', 'agent_answer')});
+		return $silent || $answer ne 'The agent did not answer within 1000 ms.' }, 'an answer');
+	return $answer;
 }
 
 sub descriptors
