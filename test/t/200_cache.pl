@@ -7,8 +7,7 @@ use lib "$FindBin::RealBin/../perl";
 use PgEnvelope::Cluster;
 use Test::More;
 
-my $node = PgEnvelope::Cluster->new('cache',
-	'pg_envelope.kms_timeout' => '1s', 'pg_envelope.harden_backends' => 'off');
+my $node = PgEnvelope::Cluster->new('cache', 'pg_envelope.harden_backends' => 'off');
 my $admin = $node->session;
 $admin->query(q{SET client_min_messages = error});
 $admin->query(q{SELECT envelope_create_kek('main')});
@@ -18,6 +17,15 @@ $admin->query($_) for q{CREATE ROLE member LOGIN}, q{CREATE ROLE readers}, q{GRA
   q{GRANT SELECT ON t TO member}, q{SELECT envelope_grant('acme', 'readers', ARRAY['encrypt', 'decrypt'])};
 
 sub unwraps { return $node->status('unwraps'); }
+
+# For all, and at once in that session.
+sub set_and_wait
+{
+	my ($s, $name, $value) = @_;
+	$admin->query($_) for "ALTER SYSTEM SET $name = '$value'", 'SELECT pg_reload_conf()';
+	PgEnvelope::Cluster::wait_until(sub { $s->query("SHOW $name") eq $value }, 'the reload');
+	return;
+}
 
 #
 # One statement, opening or sealing value after value; another session acts
@@ -95,10 +103,12 @@ is(unwraps() - $before, 2, 'but asks the agent');
 $node->stop_agent_process;
 is($long->query(qq{SELECT count($open) FROM t}), '5', 'with the agent away cached keys work');
 $admin->query('SELECT envelope_cache_flush()');
+set_and_wait($long, 'pg_envelope.kms_timeout', '1s');
 (undef, $err) = $long->try(qq{SELECT count($open) FROM t});
 like($err, qr/ERROR:  KE006:/, 'after a flush they do not');
 $node->continue_agent_process;
 $long->query('ROLLBACK');
+set_and_wait($long, 'pg_envelope.kms_timeout', '10s');
 is($long->query(qq{SELECT count($open) FROM t}), '5', 'the agent is back');
 
 #
@@ -138,10 +148,9 @@ $admin->query('ROLLBACK');
 $node->fails_with(q{SELECT envelope_encrypt('x', 'mine')}, '42704', 'it went with the transaction');
 
 # Time ends what nobody revoked: in the slots, and in a transaction that goes on.
-$admin->query(q{ALTER SYSTEM SET pg_envelope.cache_ttl = 1});
-$admin->query(q{SELECT envelope_cache_flush(), pg_reload_conf()});
+$admin->query('SELECT envelope_cache_flush()');
 my $timed = $node->session;
-PgEnvelope::Cluster::wait_until(sub { $timed->query('SHOW pg_envelope.cache_ttl') eq '1s' }, 'the reload');
+set_and_wait($timed, 'pg_envelope.cache_ttl', '1s');
 $timed->query('BEGIN');
 is($timed->query(qq{SELECT count($open) FROM t}), '5', 'opened within its time');
 $before = unwraps();
@@ -149,8 +158,7 @@ PgEnvelope::Cluster::wait_until(sub { $node->status('cache_used') eq '0' }, 'the
 is($timed->query(qq{SELECT count($open) FROM t}), '5', 'opened after it');
 is(unwraps() - $before, 1, 'by asking the agent again');
 $timed->close;
-$admin->query($_) for q{ALTER SYSTEM RESET pg_envelope.cache_ttl}, q{SELECT pg_reload_conf()};
-PgEnvelope::Cluster::wait_until(sub { $admin->query('SHOW pg_envelope.cache_ttl') eq '5min' }, 'the reload');
+set_and_wait($admin, 'pg_envelope.cache_ttl', '5min');
 
 # context_cache bounds them.
 $admin->query(q{SELECT envelope_create_key('k' || i, 'main') FROM generate_series(1, 5) i});
