@@ -9,14 +9,24 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
-my $deks = 40;
+# A call that is held up waits for the test, which lets it go or ends it within a minute.
+my ($deks, $held) = (40, 600_000);
 my $node = PgEnvelope::Cluster->new('main', test_build => 1,
-	'pg_envelope.kms_timeout' => 5000, 'pg_envelope.kms_concurrency' => 8,
+	'pg_envelope.kms_timeout' => '1min', 'pg_envelope.kms_concurrency' => 8,
 	wal_writer_delay => '10s', client_min_messages => 'warning');
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
 sub wait_until { PgEnvelope::Cluster::wait_until(@_) }
+
+# For the sessions that begin then.
+sub set_timeout
+{
+	my ($timeout) = @_;
+	sql($_) for "ALTER SYSTEM SET pg_envelope.kms_timeout = '$timeout'", 'SELECT pg_reload_conf()';
+	wait_until(sub { sql('SHOW pg_envelope.kms_timeout') eq $timeout }, 'the reload');
+	return;
+}
 
 # live wrappings per KEK, and the DEKs that have not exactly one
 sub live
@@ -40,13 +50,19 @@ sql(q{SET client_min_messages = error;
 sql("SELECT envelope_create_key('k' || i, 'a') FROM generate_series(1, $deks) i");
 sql("CREATE TABLE sealed AS SELECT i, envelope_encrypt('v' || i, 'k' || i) AS s FROM generate_series(1, $deks) i");
 
-# How long one data key takes at this delay; then all of them, side by side.
+# How long one data key takes at this delay; then all of them, side by side.  (Of some times, of which
+# the machine may have stood still in one, the shortest.)
 sub seconds
 {
 	my ($statement) = @_;
-	my $from = clock_gettime(CLOCK_MONOTONIC);
-	sql($statement);
-	return clock_gettime(CLOCK_MONOTONIC) - $from;
+	my @took;
+	for (1 .. 3)
+	{
+		my $from = clock_gettime(CLOCK_MONOTONIC);
+		sql($statement);
+		push @took, clock_gettime(CLOCK_MONOTONIC) - $from;
+	}
+	return (sort { $a <=> $b } @took)[0];
 }
 sql(q{SELECT envelope_create_kek('one')});
 sql(q{SELECT envelope_create_key('alone', 'one')});
@@ -59,11 +75,12 @@ sql(q{SET client_min_messages = error; SELECT count(*) FROM rewrap_all('one', 'b
 
 # Cancelled while it asks: old is enabled as before, and nobody waited.
 my $admin = $node->session;
-$node->set_provider_delay(300);
+$node->set_provider_delay($held);
 $admin->send(q{SELECT count(*) FROM rewrap_all('a', 'b')});
 wait_until(sub { sql("SELECT count(*) FROM pg_locks WHERE pid = " . $admin->pid . " AND relation = 'envelope.kek'::regclass AND mode = 'RowExclusiveLock'") },
 	'the rewrap to have retired the KEK');
-is(sql(q{SET statement_timeout = '2s'; SELECT envelope_disable_key('k1'); SELECT envelope_enable_key('k1'); SELECT 'free'}) =~ s/\A\s+//r,
+wait_until(sub { $node->status('agent_calls_in_flight') }, 'it to ask');
+is(sql(q{SET statement_timeout = '30s'; SELECT envelope_disable_key('k1'); SELECT envelope_enable_key('k1'); SELECT 'free'}) =~ s/\A\s+//r,
 	'free', 'no key is locked while the agent is asked');
 ok($admin->busy, 'and it was asked all the while');
 sql('SELECT pg_cancel_backend(' . $admin->pid . ')');
@@ -72,12 +89,28 @@ like($err, qr/57014/, 'it is cancelled');
 is(live(), "a $deks, b 1; odd: 0", 'nothing was written');
 is(state('a'), 'enabled|f', 'and nothing retired');
 
-# CALL, cancelled half way: whole batches.
-$node->set_provider_delay(50);
-$admin->send(q{CALL envelope_rewrap('a', 'b', 8)});
-wait_until(sub { sql('SELECT count(*) FROM envelope.rewrap_result') >= 8 }, 'a batch');
+# CALL, until it asks for another batch than the first, and waits for the answers: a row of the
+# second is locked until calls are held up.
+sub call_half_way
+{
+	my $results = sql('SELECT count(*) FROM envelope.rewrap_result');
+	my $lock = $node->session;
+	$lock->query(q{BEGIN; SELECT FROM envelope.wrapping WHERE superseded IS NULL
+		AND dek_id = (SELECT dek_id FROM envelope.wrapping WHERE kek = 'a' AND superseded IS NULL ORDER BY dek_id OFFSET 8 LIMIT 1) FOR UPDATE});
+	$node->set_provider_delay(0);
+	$admin->send(q{CALL envelope_rewrap('a', 'b', 8)});
+	wait_until(sub { sql('SELECT count(*) FROM envelope.rewrap_result') > $results }, 'a batch');
+	$node->set_provider_delay($held);
+	$lock->close;
+	wait_until(sub { $node->status('agent_calls_in_flight') }, 'it to ask for another');
+	return;
+}
+
+# Cancelled there: whole batches.
+call_half_way();
 sql('SELECT pg_cancel_backend(' . $admin->pid . ')');
 ($out, $err) = $admin->wait;
+$node->set_provider_delay(0);
 like($err, qr/57014/, 'it is cancelled between its first and its last batch');
 my $done = sql('SELECT count(*) FROM envelope.rewrap_result');
 ok($done > 0 && $done < $deks && $done % 8 == 0, "$done of $deks: whole batches");
@@ -86,23 +119,24 @@ is(state('a'), 'retired|f', 'the retirement was committed, and it is still in us
 is(sql(q{SELECT string_agg(DISTINCT kek, ',') FROM envelope.key}), 'b', 'keys moved with it');
 is(opens(), $deks, 'everything opens');
 
-# The agent dies in the middle: it comes back, and the run goes on.
-$node->set_provider_delay(200);
-$admin->send(q{CALL envelope_rewrap('a', 'b', 8)});
-wait_until(sub { sql('SELECT count(*) FROM envelope.rewrap_result') > $done }, 'another batch');
+# The agent dies in the middle: it comes back, and the run goes on.  (Stopped before calls are let go.)
+call_half_way();
+$node->stop_agent_process;
+$node->set_provider_delay(0);
 $node->kill_agent;
+delete $node->{pge_stopped};
 ($out, $err) = $admin->wait;
 is($err, '', 'a rewrap waits through the death of the agent');
 is(live(), 'b ' . ($deks + 1) . '; odd: 0', 'and does what was left');
 is(state('a'), 'retired|t', 'the old KEK is needed no more');
 is(sql('SELECT count(*), count(DISTINCT dek_id), count(DISTINCT run) FROM envelope.rewrap_result'),
 	"$deks|$deks|2", 'each data key was rewrapped once');
-$node->set_provider_delay(0);
 is(opens(), $deks, 'everything opens');
 
 # An agent that hangs: each data key is a row that failed, after one deadline, not
 # one for every eight of them.
 sql(q{SELECT envelope_enable_kek('a')});
+set_timeout('5s');
 $node->stop_agent_process;
 my $from = clock_gettime(CLOCK_MONOTONIC);
 is(sql(q{SELECT outcome, split_part(detail, ':', 1), count(*) FROM rewrap_all('b', 'a') GROUP BY 1, 2}),
@@ -110,6 +144,7 @@ is(sql(q{SELECT outcome, split_part(detail, ':', 1), count(*) FROM rewrap_all('b
 cmp_ok(clock_gettime(CLOCK_MONOTONIC) - $from, '<', 12, 'after one deadline of 5 s');
 is(state('b'), 'retired|f', 'the KEK is retired, but not unused');
 $node->continue_agent_process;
+set_timeout('1min');
 is(sql(q{SELECT outcome, count(*) FROM rewrap_all('b', 'a') GROUP BY 1}),
 	'rewrapped|' . ($deks + 1), 'running again does what is left');
 is(state('b'), 'retired|t', 'and now it is unused');

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # With one more under way for each answer, the last would be asked for at half time.
-my ($deks, $delay_ms, $timeout_ms) = (160, 50, 2500);
+my ($deks, $delay_ms, $timeout_ms) = (160, 100, 5000);
 my $node = PgEnvelope::Cluster->new('main', test_build => 1, 'pg_envelope.kms_timeout' => $timeout_ms,
 	'pg_envelope.kms_concurrency' => 1, client_min_messages => 'error');
 $node->safe_psql('postgres', $_) for q{SELECT envelope_create_kek('a')},
