@@ -158,10 +158,13 @@ sub in_files
 {
 	my ($self, @paths) = @_;
 	my @found;
+	# (Of a folder that has gone since it was listed it would warn, which is fatal here.)
+	no warnings 'File::Find';
 	find({ no_chdir => 1, wanted => sub {
 		my @stat = lstat $_ or return;
-		return unless S_ISREG($stat[2]);
 		my $path = $_;
+		croak "cannot scan $path: $!" if S_ISDIR($stat[2]) && !opendir(my $folder, $path) && -e $path;
+		return unless S_ISREG($stat[2]);
 		my $hits = $self->in_file($path);
 		croak "cannot scan $path: $!" if !defined $hits && -e $path;
 		push @found, map { "$path: $_" } sort keys %{ $hits // {} };
