@@ -23,7 +23,14 @@ $admin->query($_) for q{SET client_min_messages = error}, q{SELECT envelope_crea
 
 sub wait_until { PgEnvelope::Cluster::wait_until(@_) }
 
-sub told { return $admin->query("SELECT value FROM envelope_status() WHERE name = '$_[0]'"); }
+# What the agent does not tell within a second, it tells when it is asked again.
+sub told
+{
+	my ($name) = @_;
+	my $value;
+	wait_until(sub { ($value = $admin->query("SELECT value FROM envelope_status() WHERE name = '$name'")) ne '' }, "word of $name");
+	return $value;
+}
 
 sub wait_for_waiting
 {
@@ -31,6 +38,10 @@ sub wait_for_waiting
 	wait_until(sub { told('agent_requests_waiting') == $count }, "$count requests to wait");
 	return;
 }
+
+# Calls that begin are held up until they are let through.
+sub hold_calls { $node->set_provider_delay(3_600_000); return; }
+sub let_calls_through { $node->set_provider_delay(0); return; }
 
 # A hundred clients, one open each, all let go at one moment; pgbench is their
 # one process.  $which: the row that a client opens.
@@ -55,21 +66,23 @@ sub gather
 	return $crowd;
 }
 
-sub let_go { return $admin->query("SELECT clock_timestamp() FROM pg_advisory_unlock($gate)"); }
+# The time of it: the clock is looked at first.
+sub let_go { return (split /\|/, $admin->query("SELECT clock_timestamp(), pg_advisory_unlock($gate)"))[0]; }
 
 sub opened { return $admin->query("SELECT count(*) FROM opened WHERE plain = 'value ' || i"); }
 
 #
-# One DEK.  The provider is slow enough that all of them are there before it has
-# answered the first: that is waited for, so it is no guess.
+# One DEK.  The call for the first is held up until all of them are there.
 #
-$node->set_provider_delay(3000);
+hold_calls();
 my $crowd = gather(7);
 my $before = told('agent_unwraps');
 my $joined = told('agent_requests_joined');
 let_go();
 wait_for_waiting($sessions);
+wait_until(sub { told('agent_calls_queued') == 0 }, 'what was asked to be a call');
 is(told('agent_calls_in_flight'), 1, "$sessions sessions wait for one call");
+let_calls_through();
 $crowd->finish;
 is(opened(), $sessions, 'all of them open their value');
 is(told('agent_unwraps') - $before, 1, 'by one unwrap');
@@ -84,6 +97,7 @@ sub cancelled_waiter
 	$admin->query('SELECT envelope_cache_flush()');
 	my @waiters = map { $node->session } 1 .. 4;
 	my $calls = told('agent_unwraps');
+	hold_calls();
 	for my $i (0 .. 3)
 	{
 		$waiters[$i]->send(q{SELECT envelope_decrypt(sealed, 'k1') FROM t WHERE i = 1});
@@ -96,22 +110,22 @@ sub cancelled_waiter
 	my %seen = (error => $err, still => 0, opened => 0);
 	$seen{still} += $waiters[$_]->busy for grep { $_ != $victim } 0 .. 3;
 	wait_for_waiting(3) if $seen{still} == 3;
+	let_calls_through();
 	$seen{opened} += ($waiters[$_]->wait)[0] eq 'value 1' for grep { $_ != $victim } 0 .. 3;
 	$seen{unwraps} = told('agent_unwraps') - $calls;
 	$_->close for @waiters;
 	return ($seconds, \%seen);
 }
 
-# The 0.2 s are the requirement; a loaded machine may need a second or third try.
-$node->set_provider_delay(1200);
+# The 0.2 s are the requirement; a loaded machine may need a few tries.
 for my $victim (0, 2)
 {
 	my $name = $victim ? 'one that joined' : 'the first';
 	my ($seconds, $seen);
-	for my $round (1 .. 3)
+	for my $try (1 .. 5)
 	{
 		($seconds, $seen) = cancelled_waiter($victim);
-		last if $seconds < 0.2 && $seen->{still} == 3;
+		last if $seconds < 0.2;
 	}
 	like($seen->{error}, qr/ERROR:  57014:/, "cancelled, $name of four waiters ends");
 	cmp_ok($seconds, '<', 0.2, 'within 0.2 s');
@@ -121,36 +135,41 @@ for my $victim (0, 2)
 }
 
 #
-# As many DEKs as sessions: rounds of as many calls as kms_concurrency allows.
-# Best of three, since the machine may be loaded.
+# As many DEKs as sessions: rounds of as many calls as kms_concurrency allows.  On
+# a loaded machine its own share counts less if the provider is slower.
 #
-$node->set_provider_delay(200);
-my $bound = 1.5 * int(($sessions + $concurrency - 1) / $concurrency) * 0.2;
-my $seconds;
-for my $round (1 .. 3)
+my ($opened, $unwraps, $ideal, $seconds);
+for my $ms (200, 400, 800)
 {
+	$node->set_provider_delay($ms);
+	$ideal = int(($sessions + $concurrency - 1) / $concurrency) * $ms / 1000;
 	$crowd = gather(':client_id + 1');
 	$before = told('agent_unwraps');
 	my $from = let_go();
 	$crowd->finish;
-	is(opened(), $sessions, "$sessions sessions miss a DEK each and open its value");
-	is(told('agent_unwraps') - $before, $sessions, 'by an unwrap each');
+	($opened, $unwraps) = (opened(), told('agent_unwraps') - $before);
 	$seconds = $admin->query("SELECT extract(epoch FROM max(at) - '$from') FROM opened");
-	last if $seconds < $bound;
+	last if $seconds < 1.5 * $ideal || $opened != $sessions || $unwraps != $sessions;
 }
-cmp_ok($seconds, '<', $bound, "within 1.5 times the provider's time ($bound s)");
-cmp_ok($seconds, '>', $bound / 1.5 - 0.1, "and not faster than kms_concurrency allows");
+is($opened, $sessions, "$sessions sessions miss a DEK each and open its value");
+is($unwraps, $sessions, 'by an unwrap each');
+cmp_ok($seconds, '<', 1.5 * $ideal, "within 1.5 times the provider's time");
+cmp_ok($seconds, '>', $ideal - 0.1, 'and not faster than kms_concurrency allows');
 
 # One session that prewarms does not wait for them one by one either.
-for my $round (1 .. 3)
+my $warmed;
+for my $ms (200, 400, 800)
 {
+	$node->set_provider_delay($ms);
+	$ideal = int(($sessions + $concurrency - 1) / $concurrency) * $ms / 1000;
 	$admin->query('SELECT envelope_cache_flush()');
 	my $from = clock_gettime(CLOCK_MONOTONIC);
-	is($admin->query('SELECT envelope_prewarm()'), $sessions, 'a session prewarms all keys');
+	$warmed = $admin->query('SELECT envelope_prewarm()');
 	$seconds = clock_gettime(CLOCK_MONOTONIC) - $from;
-	last if $seconds < $bound;
+	last if $seconds < 1.5 * $ideal || $warmed != $sessions;
 }
-cmp_ok($seconds, '<', $bound, 'within the same time');
+is($warmed, $sessions, 'a session prewarms all keys');
+cmp_ok($seconds, '<', 1.5 * $ideal, 'within the same time');
 $node->set_provider_delay(0);
 
 $admin->close;

@@ -8,7 +8,7 @@ use PgEnvelope::Cluster;
 use Test::More;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
-my $node = PgEnvelope::Cluster->new('when', test_build => 1, 'pg_envelope.kms_timeout' => '3s');
+my $node = PgEnvelope::Cluster->new('when', test_build => 1, 'pg_envelope.kms_timeout' => '60s');
 my $admin = $node->session;
 $admin->query($_) for q{SET client_min_messages = error}, q{SELECT envelope_create_kek('main')},
   q{CREATE ROLE reader LOGIN}, q{CREATE SEQUENCE values_done};
@@ -17,7 +17,19 @@ my $serial = 0;
 
 sub wait_until { PgEnvelope::Cluster::wait_until(@_) }
 sub now { return clock_gettime(CLOCK_MONOTONIC); }
-sub told { return $admin->query("SELECT value FROM envelope_status() WHERE name = '$_[0]'"); }
+
+# What the agent does not tell within a second, it tells when it is asked again.
+sub told
+{
+	my ($name) = @_;
+	my $value;
+	wait_until(sub { ($value = $admin->query("SELECT value FROM envelope_status() WHERE name = '$name'")) ne '' }, "word of $name");
+	return $value;
+}
+
+# Calls that begin are held up until they are let through.
+sub hold_calls { $node->set_provider_delay(3_600_000); return; }
+sub let_calls_through { $node->set_provider_delay(0); return; }
 
 # A key that nothing has happened to, with five values; returns its name, which
 # is that of its table too.
@@ -98,6 +110,15 @@ my %ways = (
 	TTL => sub { wait_until(sub { told('cache_used') eq '0' }, 'the keeper to wipe the slot') });
 $key = new_key();
 $s = $node->session;
+
+sub timeout
+{
+	my ($value) = @_;
+	$admin->query($_) for "ALTER SYSTEM SET pg_envelope.kms_timeout = '$value'", q{SELECT pg_reload_conf()};
+	wait_until(sub { $s->query('SHOW pg_envelope.kms_timeout') eq $value }, 'the reload');
+	return;
+}
+
 for my $way ('flush', 'TTL')
 {
 	if ($way eq 'TTL')
@@ -106,23 +127,38 @@ for my $way ('flush', 'TTL')
 		wait_until(sub { $s->query('SHOW pg_envelope.cache_ttl') eq '1s' }, 'the reload');
 		$admin->query('SELECT envelope_cache_flush()');
 	}
-	my $unwraps;
-	stand_before_third($s, $key, sprintf $open, $key);
-	$unwraps = told('unwraps');
-	$ways{$way}->();
-	go_on();
-	is(($s->wait)[1], '', "$way in a statement: it goes on");
+	# The new DEK's time is a second, too: a machine that stands still may need another try.
+	my ($err, $unwraps, $seconds);
+	for my $try (1 .. 3)
+	{
+		stand_before_third($s, $key, sprintf $open, $key);
+		$unwraps = told('unwraps');
+		$ways{$way}->();
+		my $from = now();
+		go_on();
+		(undef, $err) = $s->wait;
+		$unwraps = told('unwraps') - $unwraps;
+		last if now() - $from < 1;
+	}
+	is($err, '', "$way in a statement: it goes on");
 	is(values_done(), 5, 'to its end');
-	is(told('unwraps') - $unwraps, 1, 'after one more unwrap');
+	is($unwraps, 1, 'after one more unwrap');
 
-	stand_before_third($s, $key, sprintf $open, $key);
-	$ways{$way}->();
-	$node->stop_agent_process;
-	go_on();
-	my $from = now();
-	my (undef, $err) = $s->wait;
-	my $seconds = now() - $from;
-	$node->continue_agent_process;
+	# (A loaded machine may need a second or third try.)
+	timeout('3s');
+	for my $try (1 .. 3)
+	{
+		stand_before_third($s, $key, sprintf $open, $key);
+		$ways{$way}->();
+		$node->stop_agent_process;
+		go_on();
+		my $from = now();
+		(undef, $err) = $s->wait;
+		$seconds = now() - $from;
+		$node->continue_agent_process;
+		last if $seconds < 4;
+	}
+	timeout('1min');
 	like($err, qr/ERROR:  KE006:/, "$way with the agent away: the next value fails");
 	is(values_done(), 2, 'and no later one');
 	cmp_ok($seconds, '>', 2.8, 'at its deadline');
@@ -149,7 +185,7 @@ wait_until(sub { $admin->query('SHOW pg_envelope.cache_ttl') eq '5min' && $s->qu
 $s->close;
 
 #
-# A miss waits for a slow provider, and meanwhile another session acts: what it
+# A miss waits for the provider, and meanwhile another session acts: what it
 # took away is not published, nor kept.
 #
 sub while_it_waits
@@ -160,14 +196,14 @@ sub while_it_waits
 	my $s = $node->session(user => 'reader');
 	$admin->query('SELECT envelope_cache_flush()');
 	my $unwraps = told('unwraps');
-	$node->set_provider_delay(500);
+	hold_calls();
 	$s->query('BEGIN');
 	$s->send(sprintf "SELECT $open FROM $key WHERE i = 1", $key);
 	wait_until(sub { told('agent_calls_in_flight') == 1 }, 'the call');
 	$admin->query(s/%s/$key/r) for @$act;
 	is(told('agent_calls_in_flight'), 1, "$name while a miss waits");
+	let_calls_through();
 	my ($out, $err) = $s->wait;
-	$node->set_provider_delay(0);
 	like($err || $out, $expected, 'its outcome is as of then');
 	is(told('unwraps') - $unwraps, $seen{unwraps}, 'the agent was asked that often');
 	is(told('cache_used'), $seen{slots}, $seen{slots} ? 'the slot is published' : 'no slot is published');
@@ -196,15 +232,15 @@ sub while_it_prewarms
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my ($key, $neighbour) = (new_key(), new_key());
 	$admin->query('SELECT envelope_cache_flush()');
-	$node->set_provider_delay(1000);
+	hold_calls();
 	my $s = $node->session;
 	$s->send("SELECT envelope_prewarm('{$key,$neighbour}')");
 	wait_until(sub { told('agent_calls_in_flight') == 2 }, 'the calls');
 	$admin->query(s/%s/$key/r) for @$act;
 	is(told('agent_calls_in_flight'), 2, "$name while two keys are prewarmed");
+	let_calls_through();
 	is(($s->wait)[0], $expected, "$expected of them are there then");
 	is(told('cache_used'), $expected, 'as slots');
-	$node->set_provider_delay(0);
 	$s->close;
 	return;
 }
