@@ -25,7 +25,7 @@ chmod 0755, "$bindir/pg_envelope_agent";
 
 local $ENV{PGE_BINDIR} = $bindir;
 my $node = PgEnvelope::Cluster->new('lost', start => 0, plain_keyring => 1,
-	'pg_envelope.kms_timeout' => '2s');
+	'pg_envelope.kms_timeout' => '60s');
 my $data = $node->data_dir;
 system_or_bail($real, 'keyring', 'create', '--test', '--keyring', $node->keyring_file);
 copy("$FindBin::RealBin/../tools/fake_agent.pl", "$data/fake_agent") or die $!;
@@ -81,15 +81,31 @@ sub opens_cold
 	return now() - $from;
 }
 
-# A cold open fails at its deadline, with an error that says what to do.
+sub timeout
+{
+	my ($value) = @_;
+	$admin->query($_) for "ALTER SYSTEM SET pg_envelope.kms_timeout = '$value'", q{SELECT pg_reload_conf()};
+	wait_until(sub { $session->query('SHOW pg_envelope.kms_timeout') eq $value }, 'the reload');
+	return;
+}
+
+# A cold open fails at its deadline, with an error that says what to do.  A loaded
+# machine may need a second or third try.
 sub fails_at_deadline
 {
 	my ($agent, $detail) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	cold();
-	my $from = now();
-	my (undef, $err) = $session->try($open);
-	my $seconds = now() - $from;
+	my ($err, $seconds);
+	timeout('2s');
+	for my $try (1 .. 3)
+	{
+		cold();
+		my $from = now();
+		(undef, $err) = $session->try($open);
+		$seconds = now() - $from;
+		last if $seconds < 2.8;
+	}
+	timeout('1min');
 	like($err, qr/^\S*\s*ERROR:  KE006: could not unwrap version 1 of key "k"$/m, "$agent: a cold open fails");
 	like($err, qr/^DETAIL:  The agent did not answer within 2000 ms$detail\.$/m, 'the error says what happened');
 	like($err, qr/^HINT:  .*envelope_status\(\)/m, 'and what to do');

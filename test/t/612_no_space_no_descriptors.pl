@@ -22,7 +22,7 @@ for my $fd (grep { $_ > 2 } map { m{/(\d+)\z} } glob '/proc/self/fd/*')
 }
 
 # 64 leaves a session 18 connections of its own kind (a third of what it counts on).
-my $node = PgEnvelope::Cluster->new('short', 'pg_envelope.kms_timeout' => '3s', max_files_per_process => 64);
+my $node = PgEnvelope::Cluster->new('short', 'pg_envelope.kms_timeout' => '60s', max_files_per_process => 64);
 my $file = $node->keyring_file;
 my ($dir) = $file =~ m{(.*)/};
 my $admin = $node->session;
@@ -37,6 +37,15 @@ my $tries = 0;
 
 # The hard limit stays, so that the soft one can be raised again.
 sub limit { system_or_bail('prlimit', '--pid', $_[0], "--$_[1]=$_[2]:"); return; }
+
+sub timeout
+{
+	my ($value) = @_;
+	$admin->query("ALTER SYSTEM SET pg_envelope.kms_timeout = '$value'");
+	$node->reload;
+	PgEnvelope::Cluster::wait_until(sub { $session->query('SHOW pg_envelope.kms_timeout') eq $value }, 'the reload');
+	return;
+}
 
 sub cold { $admin->query('SELECT envelope_cache_flush()'); return; }
 
@@ -88,7 +97,8 @@ for my $function ('create_kek', 'rotate_kek')
 		$tries++;
 		($before, $rows) = (snapshot(), counts());
 		$session->query('BEGIN');
-		$session->query('SELECT count(*) FROM envelope_status()');
+		PgEnvelope::Cluster::wait_until(sub {
+			$session->query(q{SELECT count(*) FROM envelope_status() WHERE name = 'agent_clients'}) eq '1' }, 'the agent to answer');
 		limit($agent, 'nofile', $files);
 		my ($out, $err) = $session->try($function eq 'create_kek' ? "SELECT envelope_create_kek('few $files')" : q{SELECT envelope_rotate_kek('full')});
 		limit($agent, 'nofile', 1024);
@@ -115,28 +125,26 @@ like($session->query(q{SELECT envelope_create_kek('enough')}), qr/^local:/, 'and
 #
 # None for a newcomer: he waits until there is one, or until his deadline.
 #
-sub waits_outside
+sub comes_when_there_is_none
 {
 	cold();
 	limit($agent, 'nofile', 5);
 	$session->send($open);
-	PgEnvelope::Cluster::wait_until(sub {
-		$admin->query('SELECT wait_event_type FROM pg_stat_activity WHERE pid = ' . $session->pid) eq 'Extension' }, 'it to wait');
 	return;
 }
 my $log_at = -s $node->logfile;
-waits_outside();
+timeout('3s');
+comes_when_there_is_none();
 $node->wait_for_log(qr/WARNING:  pg_envelope agent: The agent cannot accept connections: Too many open files\..*limit of open files/, $log_at);
 pass('an agent without descriptors says so in the log');
 my (undef, $late) = $session->wait;
 like($late, qr/ERROR:  KE006: could not unwrap .*^DETAIL:  The agent did not answer within 3000 ms.*^HINT:  Try again; .*server's log/ms, 'who waits outside fails at his deadline');
+timeout('1min');
 limit($agent, 'nofile', 1024);
 is($session->query($open), 'value', 'with descriptors he is let in');
-$admin->query(q{ALTER SYSTEM SET pg_envelope.kms_timeout = '60s'});
-$node->reload;
-$_->query(q{SELECT 1}) for $admin, $session;
-PgEnvelope::Cluster::wait_until(sub { $session->query('SHOW pg_envelope.kms_timeout') eq '1min' }, 'the reload');
-waits_outside();
+comes_when_there_is_none();
+PgEnvelope::Cluster::wait_until(sub {
+	$admin->query('SELECT wait_event_type FROM pg_stat_activity WHERE pid = ' . $session->pid) eq 'Extension' }, 'it to wait');
 limit($agent, 'nofile', 1024);
 is(($session->wait)[0], 'value', 'and who waits until there is one goes on');
 is($node->agent_pid, $agent, 'all the time it was one agent');
@@ -172,9 +180,7 @@ SKIP:
 	$session->query("SELECT dblink_disconnect('c$_')") for $freed .. $connected - 1;
 }
 # Shorter than that: the system refuses a socket, and the session tries until its deadline.
-$admin->query(q{ALTER SYSTEM SET pg_envelope.kms_timeout = '500ms'});
-$node->reload;
-PgEnvelope::Cluster::wait_until(sub { $session->query('SHOW pg_envelope.kms_timeout') eq '500ms' }, 'the reload');
+timeout('500ms');
 $session->query($open);
 cold();
 limit($session->pid, 'nofile', 5);
@@ -182,6 +188,7 @@ my (undef, $none) = $session->try($open);
 like($none, qr/ERROR:  (?:KE006: could not unwrap .*^DETAIL:  The agent did not answer within 500 ms; could not make a (?:socket|descriptor to wait with): Too many open files\.\n.*^HINT:  Try again|53000: .*Too many open files)/ms,
 	'a session without descriptors says so');
 limit($session->pid, 'nofile', 1024);
+timeout('1min');
 is($session->query($open), 'value', 'and opens when it has some');
 
 $_->close for $admin, $session;

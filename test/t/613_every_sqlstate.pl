@@ -96,7 +96,7 @@ my $bindir = PgEnvelope::Cluster::own_programs(PostgreSQL::Test::Utils::tempdir_
 copy($^X, "$bindir/pg_envelope_agent") or die "$^X: $!";
 chmod 0755, "$bindir/pg_envelope_agent";
 local $ENV{PGE_BINDIR} = $bindir;
-my $fake = PgEnvelope::Cluster->new('fake', start => 0, plain_keyring => 1, 'pg_envelope.kms_timeout' => '1s');
+my $fake = PgEnvelope::Cluster->new('fake', start => 0, plain_keyring => 1, 'pg_envelope.kms_timeout' => '60s');
 my $data = $fake->data_dir;
 copy("$FindBin::RealBin/../tools/fake_agent.pl", "$data/serve") or die $!;
 $fake->start;
@@ -127,8 +127,12 @@ like($fake->safe_psql('postgres', 'SELECT count(*) FROM envelope.kek'), qr/^0$/,
 # Not running: each one that is started ends at once.
 put('fake_agent.start', "exit\n");
 $fake->kill_agent;
+$fake->poll_query_until('postgres', q{SELECT value <> 'ready' FROM envelope_status() WHERE name = 'agent_state'})
+  or die 'an agent is ready';
+timeout('1s');
 says($admin, 'not running', q{SELECT envelope_create_kek('main')}, 'KE006', qr/^The agent did not answer within 1000 ms; (?:no agent is ready|the agent closed the connection)\.$/,
 	qr/^Try again; .*envelope_status\(\) and the server's log/);
+timeout('1min');
 put('fake_agent.start', "\n");
 put('fake_agent.connection', "status=22\n");
 $fake->reload;
@@ -142,6 +146,14 @@ sub ready
 {
 	$fake->poll_query_until('postgres', q{SELECT value = 'ready' FROM envelope_status() WHERE name = 'agent_state'})
 	  or die 'no agent is ready';
+	return;
+}
+
+sub timeout
+{
+	my ($value) = @_;
+	$admin->query($_) for "ALTER SYSTEM SET pg_envelope.kms_timeout = '$value'", q{SELECT pg_reload_conf()};
+	PgEnvelope::Cluster::wait_until(sub { $admin->query('SHOW pg_envelope.kms_timeout') eq $value }, 'the reload');
 	return;
 }
 
