@@ -423,11 +423,12 @@ sub keeper_scenario
 	PgEnvelope::CrashPoints::release($node);
 	my $restarts = ($trigger == \&lose_backend) + ($action eq 'kill');
 	wait_for_restarts($from, $restarts);
+	# the postmaster tells of it, and until then what the keeper said of its agent stands
+	my $told = $action eq 'kill' ? qr/background worker "pg_envelope keeper" .* signal 9/ : qr/crash point "\Q$point->{name}\E".*background worker "pg_envelope keeper" .* exit code 1/s;
+	eval { PgEnvelope::Cluster::wait_until(sub { log_since($from) =~ $told }, 'the log'); 1 } or problem('the log does not tell of it');
 	$session = connected() if $restarts;
 	wait_for_agent();
-	my $log = log_since($from);
-	region_is_zero($log, $restarts);
-	problem('the log does not tell of it') unless $action eq 'kill' ? $log =~ /background worker "pg_envelope keeper" .* signal 9/ : $log =~ /crash point "\Q$point->{name}\E".*background worker "pg_envelope keeper" .* exit code 1/s;
+	region_is_zero(log_since($from), $restarts);
 	return;
 }
 
@@ -522,14 +523,27 @@ sub await_end
 	return;
 }
 
-# By the session, the agent, the keeper and the server, warm and at rest.
+# A row of envelope_status(), which does without the agent's where it does not answer within a second.
+sub told
+{
+	my ($name) = @_;
+	my $value;
+	PgEnvelope::Cluster::wait_until(sub { ($value = look(qq{SELECT value FROM envelope_status() WHERE name = '$name'})) ne '' }, $name);
+	return $value;
+}
+
+# By the session, the agent, the keeper and the server, warm and at rest.  In one transaction,
+# which has one connection to the agent: by its first answer earlier ones have been closed.
 sub what_is_held
 {
 	invariants();
 	sql('SELECT envelope_cache_flush()');
-	my %told = map { ($_ => look(qq{SELECT value FROM envelope_status() WHERE name = '$_'})) } qw(agent_clients agent_requests_waiting agent_calls_queued agent_calls_in_flight context_holders);
-	my @pids = ($session->pid, $node->agent_pid, $node->keeper_pid, $node->postmaster_pid);
-	return (\%told, 'locks ' . look('SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()'), map { PgEnvelope::Cluster::descriptors($_) } @pids);
+	my $locks = look('SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()');
+	sql('BEGIN');
+	my %told = map { ($_ => told($_)) } qw(agent_clients agent_requests_waiting agent_calls_queued agent_calls_in_flight context_holders);
+	my @descriptors = map { PgEnvelope::Cluster::descriptors($_) } $session->pid, $node->agent_pid, $node->keeper_pid, $node->postmaster_pid;
+	sql('COMMIT');
+	return (\%told, "locks $locks", @descriptors);
 }
 
 #

@@ -80,7 +80,11 @@ my @under_way = qw(agent_clients agent_requests_waiting agent_calls_queued agent
 sub held
 {
 	my %held = (contexts => ask(q{SELECT sum(total_bytes) FROM pg_backend_memory_contexts}), locks => ask('SELECT count(*) FROM pg_locks'));
-	$held{$_} = ask("SELECT value FROM envelope_status() WHERE name = '$_'") for @under_way;
+	for my $name (@under_way)
+	{
+		# without a row if the agent does not answer within a second
+		PgEnvelope::Cluster::wait_until(sub { defined($held{$name} = ask("SELECT value FROM envelope_status() WHERE name = '$name'")) }, $name);
+	}
 	my %pid = (session => $wire->pid, agent => $node->agent_pid, keeper => $node->keeper_pid);
 	for my $who (sort keys %pid)
 	{
