@@ -27,10 +27,13 @@ def targets(measured):
 
 
 def control(measured):
-    """The target of a seal that was made slower: it is missed, or nothing here can be believed."""
+    """The target of a seal that was made slower: it is missed, or nothing here can be believed.
+
+    Of each the best round: what a machine does besides only ever adds to a figure.
+    """
     at = measured[11]
     return Target("control, 11 B, seal: ours XAES, 5 us slower: above the yardstick", AT_MOST, 100, "ns",
-                  differences(at["seal: " + SLOW], at["seal: yardstick XAES one salt, pool"]), "as it must be")
+                  [min(at["seal: " + SLOW]) - min(at["seal: yardstick XAES one salt, pool"])], "as it must be")
 
 
 def table(measured):
