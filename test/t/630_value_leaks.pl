@@ -254,6 +254,13 @@ $admin->query("DO \$\$ BEGIN RAISE LOG '%', convert_from('\\x" . unpack('H*', $a
 $admin->query("SELECT $quoted");
 my @logs = glob "$logs/*";
 is(scalar @logs, 3, 'three logs');
+# The collector writes them when it comes to it.
+my $last = random_word();
+$admin->query("SELECT '$last'");
+for my $file (@logs)
+{
+	PgEnvelope::Cluster::wait_until(sub { index(PgEnvelope::Cluster::slurp_binary($file), $last) >= 0 }, "the end of $file");
+}
 my @printed = qw(cast planned typed);
 place_holds($_ =~ s/.*\.//r . ' log', [ $matcher->in_files($_) ], allowed => \@printed) for @logs;
 is_deeply([ $matcher->in_files($node->logfile) ], [], 'nothing before the collector starts');

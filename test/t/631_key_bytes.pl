@@ -318,7 +318,7 @@ sub wait_for_agent_to_forget
 	my ($kind) = @_;
 	my $left;
 	eval {
-		PgEnvelope::Cluster::wait_until(sub { ($left = left_in_agent()) eq '' }, 'the agent to forget', 20);
+		PgEnvelope::Cluster::wait_until(sub { ($left = left_in_agent()) eq '' }, 'the agent to forget');
 		1 } or note($@);
 	is($left, '', "$kind: the agent keeps nothing of a DEK and of the passphrase, and one copy of the KEK");
 	return;
