@@ -81,9 +81,9 @@ sub sql
 
 sub key_with_value
 {
-	my ($kek, $algorithm) = @_;
+	my ($kek) = @_;
 	my $key = 'k' . ++$serial;
-	sql(qq{SELECT envelope_create_key('$key', '} . ($kek // 'main') . q{', '} . ($algorithm // 'XAES_256_GCM') . q{')});
+	sql(qq{SELECT envelope_create_key('$key', '} . ($kek // 'main') . q{')});
 	sql("INSERT INTO v VALUES ('$key', 'value of $key', envelope_encrypt('value of $key', '$key'))");
 	return $key;
 }
@@ -399,9 +399,12 @@ sub wait_for_agent
 my %keeper_trigger = (
 	'started' => \&lose_backend, 'listening' => \&lose_backend, 'expired' => \&hup_keeper,
 	'agent-spawned' => \&lose_agent, 'settings-made' => \&lose_agent, 'agent-ready' => \&lose_agent, 'agent-died' => \&lose_agent,
-	'uses-written' => sub { key_with_value('main', 'AES256_GCM') });
+	'uses-written' => \&seal_compact);
 
 sub lose_backend { kill 'KILL', $session->pid or die $!; return; }
+
+# The keeper may write that it was used, and die, before the session is told that it is committed.
+sub seal_compact { $session->send(q{INSERT INTO v VALUES ('compact', 'value', envelope_encrypt('value', 'compact'))}); return; }
 
 sub lose_agent
 {
@@ -423,6 +426,7 @@ sub keeper_scenario
 	PgEnvelope::CrashPoints::release($node);
 	my $restarts = ($trigger == \&lose_backend) + ($action eq 'kill');
 	wait_for_restarts($from, $restarts);
+	await($session) unless $restarts;
 	# the postmaster tells of it, and until then what the keeper said of its agent stands
 	my $told = $action eq 'kill' ? qr/background worker "pg_envelope keeper" .* signal 9/ : qr/crash point "\Q$point->{name}\E".*background worker "pg_envelope keeper" .* exit code 1/s;
 	eval { PgEnvelope::Cluster::wait_until(sub { log_since($from) =~ $told }, 'the log'); 1 } or problem('the log does not tell of it');
@@ -554,7 +558,7 @@ $node->let_agent_be_read;
 $session = connected();
 $node->safe_psql('postgres', 'CREATE DATABASE source');
 $node->create_extension('source');
-sql($_) for q{SELECT envelope_create_kek('main')}, q{CREATE TABLE v (key_id text, plain text, sealed bytea)};
+sql($_) for q{SELECT envelope_create_kek('main')}, q{SELECT envelope_create_key('compact', 'main', 'AES256_GCM')}, q{CREATE TABLE v (key_id text, plain text, sealed bytea)};
 my @all_three = grep { @{ $_->{actions} } == 3 } @points;
 cmp_ok(scalar @all_three, '>=', 25, 'of ' . @points . ' crash points ' . @all_three . ' can fail, end and kill');
 for my $operation (qw(create-key rotate-key new-dek rewrap publish flush keyring))
