@@ -52,16 +52,36 @@ $admin->query(q{ALTER SYSTEM SET pg_envelope.cache_idle = 2});
 $admin->query(q{SELECT pg_reload_conf()});
 PgEnvelope::Cluster::wait_until(sub { $admin->query('SHOW pg_envelope.cache_idle') eq '2s' }, 'the reload');
 is($admin->query($open), '5', 'the key is cached');
-my $unwraps = $node->status('unwraps');
-$admin->query(q{DO $$
-	DECLARE sealed bytea := envelope_encrypt('x', 'acme');
+# Each turn looks at the clock.  On a machine that stood still for longer than from one turn's
+# beginning to the next one's end, nothing used the key all the time, and it is tried again.
+$admin->query(q{CREATE FUNCTION used(OUT unwraps int, OUT pause numeric) LANGUAGE plpgsql AS $$
+	DECLARE
+		told CONSTANT text := $q$SELECT value FROM envelope_status() WHERE name = 'unwraps'$q$;
+		sealed bytea := envelope_encrypt('x', 'acme');
+		began timestamptz := clock_timestamp();
+		before int;
+		after int;
+		turn_began timestamptz;
 	BEGIN
+		EXECUTE told INTO before;
+		pause := 0;
 		FOR turn IN 1 .. 120 LOOP
+			turn_began := clock_timestamp();
 			PERFORM envelope_decrypt(sealed, 'acme') FROM generate_series(1, 600);
+			pause := greatest(pause, extract(epoch FROM clock_timestamp() - began));
+			began := turn_began;
 			PERFORM pg_sleep(0.03);
 		END LOOP;
+		EXECUTE told INTO after;
+		unwraps := after - before;
 	END $$});
-is($node->status('unwraps'), $unwraps, 'more than three seconds of use: no second unwrap');
+my ($unwraps, $pause);
+for my $try (1 .. 5)
+{
+	($unwraps, $pause) = split /\|/, $admin->query('SELECT unwraps, pause FROM used()');
+	last if $pause < 1.9;
+}
+is($unwraps, 0, 'more than three seconds of use: no second unwrap');
 PgEnvelope::Cluster::wait_until(sub { $node->status('cache_used') eq '0' }, 'idle expiry afterwards');
 $admin->query($_) for q{ALTER SYSTEM RESET pg_envelope.cache_idle}, q{SELECT pg_reload_conf()};
 
