@@ -29,9 +29,16 @@ is($node->safe_psql('postgres', $cold), "f\nvalue", 'a value opens through the a
 ok((stat $agent->socket)[4] == PgEnvelope::OtherUser::uid(), '(who is another user)');
 is($node->agent_pid, undef, 'the server has started no agent');
 ok(!-e $node->data_dir . '/pg_stat_tmp/pg_envelope.sock', 'nor made a socket');
-is($node->status($_->[0]), $_->[1], "envelope_status() tells $_->[0]")
+# (Of one that did not answer within a second it tells no more than that.)
+my %told;
+PgEnvelope::Cluster::wait_until(
+	sub {
+		%told = map { split /\|/, $_, 2 } split /\n/, $node->safe_psql('postgres', 'SELECT name, value FROM envelope_status()');
+		return !exists $told{agent_answer};
+	}, 'an agent that answers in time');
+is($told{ $_->[0] }, $_->[1], "envelope_status() tells $_->[0]")
   for [ agent => 'external' ], [ agent_socket => $agent->socket ], [ agent_user => PgEnvelope::OtherUser::name() ],
-  [ agent_state => 'reachable' ], [ agent_pid => $agent->pid ], [ agent_keyring_file => $agent->keyring ], [ settings_unused => undef ];
+  [ agent_state => 'reachable' ], [ agent_pid => $agent->pid ], [ agent_keyring_file => $agent->keyring ], [ settings_unused => '' ];
 unlike(slurp_file($node->logfile), qr/settings are not used/, 'no word of settings that are not there');
 
 # --- what it holds cannot be reached ---

@@ -119,7 +119,7 @@ unlink $node->data_dir . '/postgresql.conf';
 append_to_file($node->data_dir . '/postgresql.conf', "$conf\n${settings}pg_envelope.agent_socket = '$dir/agent.sock'\n");
 $node->start;
 is($node->safe_psql('postgres', q{SELECT envelope_decrypt(sealed, 'acme') FROM t}), 'value', 'what was sealed before opens');
-is($node->status('agent_state'), 'reachable', 'by the agent of its own');
+ok($node->poll_query_until('postgres', q{SELECT value = 'reachable' FROM envelope_status() WHERE name = 'agent_state'}), 'by the agent of its own');
 is($node->safe_psql('postgres', q{SELECT envelope_rotate_kek('main'); SELECT outcome FROM rewrap_all('main', 'main')}), "2\nrewrapped", 'which also makes new versions');
 
 
