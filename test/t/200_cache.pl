@@ -18,15 +18,6 @@ $admin->query($_) for q{CREATE ROLE member LOGIN}, q{CREATE ROLE readers}, q{GRA
 
 sub unwraps { return $node->status('unwraps'); }
 
-# For all, and at once in that session.
-sub set_and_wait
-{
-	my ($s, $name, $value) = @_;
-	$admin->query($_) for "ALTER SYSTEM SET $name = '$value'", 'SELECT pg_reload_conf()';
-	PgEnvelope::Cluster::wait_until(sub { $s->query("SHOW $name") eq $value }, 'the reload');
-	return;
-}
-
 #
 # One statement, opening or sealing value after value; another session acts
 # while it stands between the second and the third.
@@ -103,12 +94,12 @@ is(unwraps() - $before, 2, 'but asks the agent');
 $node->stop_agent_process;
 is($long->query(qq{SELECT count($open) FROM t}), '5', 'with the agent away cached keys work');
 $admin->query('SELECT envelope_cache_flush()');
-set_and_wait($long, 'pg_envelope.kms_timeout', '1s');
+$admin->set_for_all('kms_timeout', '1s', $long);
 (undef, $err) = $long->try(qq{SELECT count($open) FROM t});
 like($err, qr/ERROR:  KE006:/, 'after a flush they do not');
 $node->continue_agent_process;
 $long->query('ROLLBACK');
-set_and_wait($long, 'pg_envelope.kms_timeout', '10s');
+$admin->set_for_all('kms_timeout', '10s', $long);
 is($long->query(qq{SELECT count($open) FROM t}), '5', 'the agent is back');
 
 #
@@ -150,7 +141,7 @@ $node->fails_with(q{SELECT envelope_encrypt('x', 'mine')}, '42704', 'it went wit
 # Time ends what nobody revoked: in the slots, and in a transaction that goes on.
 $admin->query('SELECT envelope_cache_flush()');
 my $timed = $node->session;
-set_and_wait($timed, 'pg_envelope.cache_ttl', '1s');
+$admin->set_for_all('cache_ttl', '1s', $timed);
 $timed->query('BEGIN');
 is($timed->query(qq{SELECT count($open) FROM t}), '5', 'opened within its time');
 $before = unwraps();
@@ -158,7 +149,7 @@ PgEnvelope::Cluster::wait_until(sub { $node->status('cache_used') eq '0' }, 'the
 is($timed->query(qq{SELECT count($open) FROM t}), '5', 'opened after it');
 is(unwraps() - $before, 1, 'by asking the agent again');
 $timed->close;
-set_and_wait($admin, 'pg_envelope.cache_ttl', '5min');
+$admin->set_for_all('cache_ttl', '5min');
 
 # context_cache bounds them.
 $admin->query(q{SELECT envelope_create_key('k' || i, 'main') FROM generate_series(1, 5) i});

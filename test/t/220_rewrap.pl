@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 # A call that is held up waits for the test, which lets it go or ends it within a minute.
-my ($deks, $held) = (40, 600_000);
+my $deks = 40;
 my $node = PgEnvelope::Cluster->new('main', test_build => 1,
 	'pg_envelope.kms_timeout' => '1min', 'pg_envelope.kms_concurrency' => 8,
 	wal_writer_delay => '10s', client_min_messages => 'warning');
@@ -18,15 +18,6 @@ my $node = PgEnvelope::Cluster->new('main', test_build => 1,
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
 sub wait_until { PgEnvelope::Cluster::wait_until(@_) }
-
-# For the sessions that begin then.
-sub set_timeout
-{
-	my ($timeout) = @_;
-	sql($_) for "ALTER SYSTEM SET pg_envelope.kms_timeout = '$timeout'", 'SELECT pg_reload_conf()';
-	wait_until(sub { sql('SHOW pg_envelope.kms_timeout') eq $timeout }, 'the reload');
-	return;
-}
 
 # live wrappings per KEK, and the DEKs that have not exactly one
 sub live
@@ -75,7 +66,7 @@ sql(q{SET client_min_messages = error; SELECT count(*) FROM rewrap_all('one', 'b
 
 # Cancelled while it asks: old is enabled as before, and nobody waited.
 my $admin = $node->session;
-$node->set_provider_delay($held);
+$node->hold_calls;
 $admin->send(q{SELECT count(*) FROM rewrap_all('a', 'b')});
 wait_until(sub { sql("SELECT count(*) FROM pg_locks WHERE pid = " . $admin->pid . " AND relation = 'envelope.kek'::regclass AND mode = 'RowExclusiveLock'") },
 	'the rewrap to have retired the KEK');
@@ -97,10 +88,10 @@ sub call_half_way
 	my $lock = $node->session;
 	$lock->query(q{BEGIN; SELECT FROM envelope.wrapping WHERE superseded IS NULL
 		AND dek_id = (SELECT dek_id FROM envelope.wrapping WHERE kek = 'a' AND superseded IS NULL ORDER BY dek_id OFFSET 8 LIMIT 1) FOR UPDATE});
-	$node->set_provider_delay(0);
+	$node->let_calls_through;
 	$admin->send(q{CALL envelope_rewrap('a', 'b', 8)});
 	wait_until(sub { sql('SELECT count(*) FROM envelope.rewrap_result') > $results }, 'a batch');
-	$node->set_provider_delay($held);
+	$node->hold_calls;
 	$lock->close;
 	wait_until(sub { $node->status('agent_calls_in_flight') }, 'it to ask for another');
 	return;
@@ -110,7 +101,7 @@ sub call_half_way
 call_half_way();
 sql('SELECT pg_cancel_backend(' . $admin->pid . ')');
 ($out, $err) = $admin->wait;
-$node->set_provider_delay(0);
+$node->let_calls_through;
 like($err, qr/57014/, 'it is cancelled between its first and its last batch');
 my $done = sql('SELECT count(*) FROM envelope.rewrap_result');
 ok($done > 0 && $done < $deks && $done % 8 == 0, "$done of $deks: whole batches");
@@ -122,7 +113,7 @@ is(opens(), $deks, 'everything opens');
 # The agent dies in the middle: it comes back, and the run goes on.  (Stopped before calls are let go.)
 call_half_way();
 $node->stop_agent_process;
-$node->set_provider_delay(0);
+$node->let_calls_through;
 $node->kill_agent;
 delete $node->{pge_stopped};
 ($out, $err) = $admin->wait;
@@ -136,7 +127,7 @@ is(opens(), $deks, 'everything opens');
 # An agent that hangs: each data key is a row that failed, after one deadline, not
 # one for every eight of them.
 sql(q{SELECT envelope_enable_kek('a')});
-set_timeout('5s');
+$admin->set_for_all('kms_timeout', '5s');
 $node->stop_agent_process;
 my $from = clock_gettime(CLOCK_MONOTONIC);
 is(sql(q{SELECT outcome, split_part(detail, ':', 1), count(*) FROM rewrap_all('b', 'a') GROUP BY 1, 2}),
@@ -144,7 +135,7 @@ is(sql(q{SELECT outcome, split_part(detail, ':', 1), count(*) FROM rewrap_all('b
 cmp_ok(clock_gettime(CLOCK_MONOTONIC) - $from, '<', 12, 'after one deadline of 5 s');
 is(state('b'), 'retired|f', 'the KEK is retired, but not unused');
 $node->continue_agent_process;
-set_timeout('1min');
+$admin->set_for_all('kms_timeout', '1min');
 is(sql(q{SELECT outcome, count(*) FROM rewrap_all('b', 'a') GROUP BY 1}),
 	'rewrapped|' . ($deks + 1), 'running again does what is left');
 is(state('b'), 'retired|t', 'and now it is unused');

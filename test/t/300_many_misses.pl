@@ -23,14 +23,7 @@ $admin->query($_) for q{SET client_min_messages = error}, q{SELECT envelope_crea
 
 sub wait_until { PgEnvelope::Cluster::wait_until(@_) }
 
-# What the agent does not tell within a second, it tells when it is asked again.
-sub told
-{
-	my ($name) = @_;
-	my $value;
-	wait_until(sub { ($value = $admin->query("SELECT value FROM envelope_status() WHERE name = '$name'")) ne '' }, "word of $name");
-	return $value;
-}
+sub told { return $admin->told(@_); }
 
 sub wait_for_waiting
 {
@@ -38,10 +31,6 @@ sub wait_for_waiting
 	wait_until(sub { told('agent_requests_waiting') == $count }, "$count requests to wait");
 	return;
 }
-
-# Calls that begin are held up until they are let through.
-sub hold_calls { $node->set_provider_delay(3_600_000); return; }
-sub let_calls_through { $node->set_provider_delay(0); return; }
 
 # A hundred clients, one open each, all let go at one moment; pgbench is their
 # one process.  $which: the row that a client opens.
@@ -74,7 +63,7 @@ sub opened { return $admin->query("SELECT count(*) FROM opened WHERE plain = 'va
 #
 # One DEK.  The call for the first is held up until all of them are there.
 #
-hold_calls();
+$node->hold_calls;
 my $crowd = gather(7);
 my $before = told('agent_unwraps');
 my $joined = told('agent_requests_joined');
@@ -82,7 +71,7 @@ let_go();
 wait_for_waiting($sessions);
 wait_until(sub { told('agent_calls_queued') == 0 }, 'what was asked to be a call');
 is(told('agent_calls_in_flight'), 1, "$sessions sessions wait for one call");
-let_calls_through();
+$node->let_calls_through;
 $crowd->finish;
 is(opened(), $sessions, 'all of them open their value');
 is(told('agent_unwraps') - $before, 1, 'by one unwrap');
@@ -97,7 +86,7 @@ sub cancelled_waiter
 	$admin->query('SELECT envelope_cache_flush()');
 	my @waiters = map { $node->session } 1 .. 4;
 	my $calls = told('agent_unwraps');
-	hold_calls();
+	$node->hold_calls;
 	for my $i (0 .. 3)
 	{
 		$waiters[$i]->send(q{SELECT envelope_decrypt(sealed, 'k1') FROM t WHERE i = 1});
@@ -110,7 +99,7 @@ sub cancelled_waiter
 	my %seen = (error => $err, still => 0, opened => 0);
 	$seen{still} += $waiters[$_]->busy for grep { $_ != $victim } 0 .. 3;
 	wait_for_waiting(3) if $seen{still} == 3;
-	let_calls_through();
+	$node->let_calls_through;
 	$seen{opened} += ($waiters[$_]->wait)[0] eq 'value 1' for grep { $_ != $victim } 0 .. 3;
 	$seen{unwraps} = told('agent_unwraps') - $calls;
 	$_->close for @waiters;

@@ -81,14 +81,6 @@ sub opens_cold
 	return now() - $from;
 }
 
-sub timeout
-{
-	my ($value) = @_;
-	$admin->query($_) for "ALTER SYSTEM SET pg_envelope.kms_timeout = '$value'", q{SELECT pg_reload_conf()};
-	wait_until(sub { $session->query('SHOW pg_envelope.kms_timeout') eq $value }, 'the reload');
-	return;
-}
-
 # A cold open fails at its deadline, with an error that says what to do.  A loaded
 # machine may need a second or third try.
 sub fails_at_deadline
@@ -96,7 +88,7 @@ sub fails_at_deadline
 	my ($agent, $detail) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my ($err, $seconds);
-	timeout('2s');
+	$admin->set_for_all('kms_timeout', '2s', $session);
 	for my $try (1 .. 3)
 	{
 		cold();
@@ -105,7 +97,7 @@ sub fails_at_deadline
 		$seconds = now() - $from;
 		last if $seconds < 2.8;
 	}
-	timeout('1min');
+	$admin->set_for_all('kms_timeout', '1min', $session);
 	like($err, qr/^\S*\s*ERROR:  KE006: could not unwrap version 1 of key "k"$/m, "$agent: a cold open fails");
 	like($err, qr/^DETAIL:  The agent did not answer within 2000 ms$detail\.$/m, 'the error says what happened');
 	like($err, qr/^HINT:  .*envelope_status\(\)/m, 'and what to do');

@@ -18,18 +18,7 @@ my $serial = 0;
 sub wait_until { PgEnvelope::Cluster::wait_until(@_) }
 sub now { return clock_gettime(CLOCK_MONOTONIC); }
 
-# What the agent does not tell within a second, it tells when it is asked again.
-sub told
-{
-	my ($name) = @_;
-	my $value;
-	wait_until(sub { ($value = $admin->query("SELECT value FROM envelope_status() WHERE name = '$name'")) ne '' }, "word of $name");
-	return $value;
-}
-
-# Calls that begin are held up until they are let through.
-sub hold_calls { $node->set_provider_delay(3_600_000); return; }
-sub let_calls_through { $node->set_provider_delay(0); return; }
+sub told { return $admin->told(@_); }
 
 # A key that nothing has happened to, with five values; returns its name, which
 # is that of its table too.
@@ -110,21 +99,11 @@ my %ways = (
 	TTL => sub { wait_until(sub { told('cache_used') eq '0' }, 'the keeper to wipe the slot') });
 $key = new_key();
 $s = $node->session;
-
-sub timeout
-{
-	my ($value) = @_;
-	$admin->query($_) for "ALTER SYSTEM SET pg_envelope.kms_timeout = '$value'", q{SELECT pg_reload_conf()};
-	wait_until(sub { $s->query('SHOW pg_envelope.kms_timeout') eq $value }, 'the reload');
-	return;
-}
-
 for my $way ('flush', 'TTL')
 {
 	if ($way eq 'TTL')
 	{
-		$admin->query($_) for q{ALTER SYSTEM SET pg_envelope.cache_ttl = 1}, q{SELECT pg_reload_conf()};
-		wait_until(sub { $s->query('SHOW pg_envelope.cache_ttl') eq '1s' }, 'the reload');
+		$admin->set_for_all('cache_ttl', '1s', $s);
 		$admin->query('SELECT envelope_cache_flush()');
 	}
 	# The new DEK's time is a second, too: a machine that stands still may need another try.
@@ -145,7 +124,7 @@ for my $way ('flush', 'TTL')
 	is($unwraps, 1, 'after one more unwrap');
 
 	# (A loaded machine may need a second or third try.)
-	timeout('3s');
+	$admin->set_for_all('kms_timeout', '3s', $s);
 	for my $try (1 .. 3)
 	{
 		stand_before_third($s, $key, sprintf $open, $key);
@@ -158,7 +137,7 @@ for my $way ('flush', 'TTL')
 		$node->continue_agent_process;
 		last if $seconds < 4;
 	}
-	timeout('1min');
+	$admin->set_for_all('kms_timeout', '1min', $s);
 	like($err, qr/ERROR:  KE006:/, "$way with the agent away: the next value fails");
 	is(values_done(), 2, 'and no later one');
 	cmp_ok($seconds, '>', 2.8, 'at its deadline');
@@ -180,8 +159,7 @@ is($s->query(sprintf "SELECT count($open) FROM $key, generate_series(1, 200)", $
 cmp_ok(told('unwraps'), '>', $asked, 'the later ones by another unwrap, since the time of the first is over');
 $s->query('COMMIT');
 kill('CONT', $keeper);
-$admin->query($_) for q{ALTER SYSTEM RESET pg_envelope.cache_ttl}, q{SELECT pg_reload_conf()};
-wait_until(sub { $admin->query('SHOW pg_envelope.cache_ttl') eq '5min' && $s->query('SHOW pg_envelope.cache_ttl') eq '5min' }, 'the reload');
+$admin->set_for_all('cache_ttl', '5min', $s);
 $s->close;
 
 #
@@ -196,13 +174,13 @@ sub while_it_waits
 	my $s = $node->session(user => 'reader');
 	$admin->query('SELECT envelope_cache_flush()');
 	my $unwraps = told('unwraps');
-	hold_calls();
+	$node->hold_calls;
 	$s->query('BEGIN');
 	$s->send(sprintf "SELECT $open FROM $key WHERE i = 1", $key);
 	wait_until(sub { told('agent_calls_in_flight') == 1 }, 'the call');
 	$admin->query(s/%s/$key/r) for @$act;
 	is(told('agent_calls_in_flight'), 1, "$name while a miss waits");
-	let_calls_through();
+	$node->let_calls_through;
 	my ($out, $err) = $s->wait;
 	like($err || $out, $expected, 'its outcome is as of then');
 	is(told('unwraps') - $unwraps, $seen{unwraps}, 'the agent was asked that often');
@@ -232,13 +210,13 @@ sub while_it_prewarms
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my ($key, $neighbour) = (new_key(), new_key());
 	$admin->query('SELECT envelope_cache_flush()');
-	hold_calls();
+	$node->hold_calls;
 	my $s = $node->session;
 	$s->send("SELECT envelope_prewarm('{$key,$neighbour}')");
 	wait_until(sub { told('agent_calls_in_flight') == 2 }, 'the calls');
 	$admin->query(s/%s/$key/r) for @$act;
 	is(told('agent_calls_in_flight'), 2, "$name while two keys are prewarmed");
-	let_calls_through();
+	$node->let_calls_through;
 	is(($s->wait)[0], $expected, "$expected of them are there then");
 	is(told('cache_used'), $expected, 'as slots');
 	$s->close;

@@ -44,15 +44,7 @@ $admin->query($_) for q{SET client_min_messages = error}, q{SELECT envelope_crea
 sub now  { return clock_gettime(CLOCK_MONOTONIC); }
 sub any  { return 1 + int rand $_[0]; }
 
-# What the agent does not tell within a second, it tells when it is asked again.
-sub told
-{
-	my ($name) = @_;
-	my $value;
-	PgEnvelope::Cluster::wait_until(sub {
-		($value = $admin->query("SELECT value FROM envelope_status() WHERE name = '$name'")) ne '' }, "word of $name");
-	return $value;
-}
+sub told { return $admin->told(@_); }
 
 # What anybody may read of a process that is not dumpable.
 sub process_status

@@ -38,15 +38,6 @@ my $tries = 0;
 # The hard limit stays, so that the soft one can be raised again.
 sub limit { system_or_bail('prlimit', '--pid', $_[0], "--$_[1]=$_[2]:"); return; }
 
-sub timeout
-{
-	my ($value) = @_;
-	$admin->query("ALTER SYSTEM SET pg_envelope.kms_timeout = '$value'");
-	$node->reload;
-	PgEnvelope::Cluster::wait_until(sub { $session->query('SHOW pg_envelope.kms_timeout') eq $value }, 'the reload');
-	return;
-}
-
 sub cold { $admin->query('SELECT envelope_cache_flush()'); return; }
 
 sub snapshot
@@ -133,13 +124,13 @@ sub comes_when_there_is_none
 	return;
 }
 my $log_at = -s $node->logfile;
-timeout('3s');
+$admin->set_for_all('kms_timeout', '3s', $session);
 comes_when_there_is_none();
 $node->wait_for_log(qr/WARNING:  pg_envelope agent: The agent cannot accept connections: Too many open files\..*limit of open files/, $log_at);
 pass('an agent without descriptors says so in the log');
 my (undef, $late) = $session->wait;
 like($late, qr/ERROR:  KE006: could not unwrap .*^DETAIL:  The agent did not answer within 3000 ms.*^HINT:  Try again; .*server's log/ms, 'who waits outside fails at his deadline');
-timeout('1min');
+$admin->set_for_all('kms_timeout', '1min', $session);
 limit($agent, 'nofile', 1024);
 is($session->query($open), 'value', 'with descriptors he is let in');
 comes_when_there_is_none();
@@ -180,7 +171,7 @@ SKIP:
 	$session->query("SELECT dblink_disconnect('c$_')") for $freed .. $connected - 1;
 }
 # Shorter than that: the system refuses a socket, and the session tries until its deadline.
-timeout('500ms');
+$admin->set_for_all('kms_timeout', '500ms', $session);
 $session->query($open);
 cold();
 limit($session->pid, 'nofile', 5);
@@ -188,7 +179,7 @@ my (undef, $none) = $session->try($open);
 like($none, qr/ERROR:  (?:KE006: could not unwrap .*^DETAIL:  The agent did not answer within 500 ms; could not make a (?:socket|descriptor to wait with): Too many open files\.\n.*^HINT:  Try again|53000: .*Too many open files)/ms,
 	'a session without descriptors says so');
 limit($session->pid, 'nofile', 1024);
-timeout('1min');
+$admin->set_for_all('kms_timeout', '1min', $session);
 is($session->query($open), 'value', 'and opens when it has some');
 
 $_->close for $admin, $session;

@@ -129,10 +129,10 @@ put('fake_agent.start', "exit\n");
 $fake->kill_agent;
 $fake->poll_query_until('postgres', q{SELECT value <> 'ready' FROM envelope_status() WHERE name = 'agent_state'})
   or die 'an agent is ready';
-timeout('1s');
+$admin->set_for_all('kms_timeout', '1s');
 says($admin, 'not running', q{SELECT envelope_create_kek('main')}, 'KE006', qr/^The agent did not answer within 1000 ms; (?:no agent is ready|the agent closed the connection)\.$/,
 	qr/^Try again; .*envelope_status\(\) and the server's log/);
-timeout('1min');
+$admin->set_for_all('kms_timeout', '1min');
 put('fake_agent.start', "\n");
 put('fake_agent.connection', "status=22\n");
 $fake->reload;
@@ -146,14 +146,6 @@ sub ready
 {
 	$fake->poll_query_until('postgres', q{SELECT value = 'ready' FROM envelope_status() WHERE name = 'agent_state'})
 	  or die 'no agent is ready';
-	return;
-}
-
-sub timeout
-{
-	my ($value) = @_;
-	$admin->query($_) for "ALTER SYSTEM SET pg_envelope.kms_timeout = '$value'", q{SELECT pg_reload_conf()};
-	PgEnvelope::Cluster::wait_until(sub { $admin->query('SHOW pg_envelope.kms_timeout') eq $value }, 'the reload');
 	return;
 }
 

@@ -189,6 +189,10 @@ sub set_provider_delay
 	return;
 }
 
+# Calls of the local provider that begin are held up until they are let through.
+sub hold_calls { my ($self) = @_; $self->set_provider_delay(3_600_000); return; }
+sub let_calls_through { my ($self) = @_; $self->set_provider_delay(0); return; }
+
 #
 # The processes
 #

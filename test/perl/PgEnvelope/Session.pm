@@ -7,6 +7,8 @@
 #	$s->send('SELECT slow()');               # returns at once
 #	$s->busy;                                # true while that statement runs
 #	my ($out, $err) = $s->wait;              # its end
+#	$s->told('agent_clients');               # a value of envelope_status()
+#	$s->set_for_all('cache_ttl', '1s');      # ALTER SYSTEM, in force here
 #	$s->pid; $s->close;
 #
 # $err holds psql's messages with VERBOSITY verbose, so it begins with
@@ -66,6 +68,25 @@ sub finished
 	my ($self) = @_;
 	my $mark = $self->{running}{mark};
 	return $self->{stdout} =~ /^\Q$mark\E\r?\n/m && $self->{stderr} =~ /^\Q$mark\E\r?\n/m;
+}
+
+# A value of envelope_status().  What the agent does not tell within a second, it tells
+# when it is asked again.
+sub told
+{
+	my ($self, $name) = @_;
+	my $value;
+	PgEnvelope::Cluster::wait_until(sub { ($value = $self->query("SELECT value FROM envelope_status() WHERE name = '$name'")) ne '' }, "word of $name");
+	return $value;
+}
+
+# Sets pg_envelope.NAME for all, and waits until this session goes by it, and @others do.
+sub set_for_all
+{
+	my ($self, $name, $value, @others) = @_;
+	$self->query($_) for "ALTER SYSTEM SET pg_envelope.$name = '$value'", 'SELECT pg_reload_conf()';
+	PgEnvelope::Cluster::wait_until(sub { !grep { $_->query("SHOW pg_envelope.$name") ne $value } $self, @others }, "$name to be $value");
+	return;
 }
 
 # True while the statement sent runs.
